@@ -1,0 +1,250 @@
+"""Effects become deeds: workers are started, hurried and ended, processes stopped for them and continued.
+
+What came of an action goes back to the caller as an ActionEnded, for the next decision.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from supervisor import freeze, launch, pid1, policy, sample
+from supervisor.config import Config
+from supervisor.journal import Journal
+from supervisor.model import ActionEnded, Hurry, Sample, Start, Stop
+from supervisor.quantities import human_bytes
+from supervisor.store import command_name
+from supervisor.workers import Worker, Workers, spec_of
+
+_RETENTION_AFTER_S = 5.0
+_BUDGET_WINDOW_S = 3600.0
+_PROFILERS = ("stacks", "growth", "cpu-profile")
+
+
+class Acting:
+    """The actions of one run. `ending`: the run is over, nothing new starts."""
+
+    def __init__(self, init: pid1.Init, config: Config, journal: Journal) -> None:
+        self.ending = False
+        self.workers = Workers(init.poller)
+        started_s = init.target.started_s if init.target is not None else journal.started_s
+        self.start_s = journal.started_s - started_s  # guard's own: a measure of this machine
+        self.freezer = freeze.Freezer(init.frozen, self.start_s)
+        self._init = init
+        self._config = config
+        self._journal = journal
+        self._name = command_name(journal.command)
+        self._spent = self._spent_before()
+        self._guilty: dict[str, Any] = {}
+        self._retention_due_s: float | None = journal.started_s + _RETENTION_AFTER_S
+        if journal.store is not None and journal.store.runs_on_disk() > config.keep_runs:
+            self._retention_due_s = journal.started_s
+
+    def _spent_before(self) -> list[tuple[str, str, float]]:
+        """A container that crashes and restarts: what earlier runs took counts, or the disk fills with the same."""
+        journal = self._journal
+        if journal.store is None or not journal.crashed_before or (os.getpid() != 1 and journal.life == 1):
+            return []
+        window_s = max(self._config.cooldown, _BUDGET_WINDOW_S)
+        return journal.store.spent_before(self._name, journal.started_at - window_s)
+
+    def first_state(self) -> policy.State:
+        """Nothing seen yet; budget and cooldowns as earlier runs left them."""
+        spent: dict[str, int] = {}
+        started_s: dict[tuple[str, str], float] = {}
+        for kind, state, at in self._spent:
+            spent[kind] = spent.get(kind, 0) + 1
+            started_s[kind, state] = self._journal.started_s - max(0.0, self._journal.started_at - at)
+        wait_s = min(policy.SHORTEST_WAIT_S, self._config.interval)
+        return policy.State(wait_s=wait_s, spent=spent, started_s=started_s)
+
+    def thaw(self, now_s: float) -> float:
+        """Seconds until the next look at processes that were stopped to be read."""
+        worker = self.workers.of_kind("growth")
+        read = {worker.start.pid} if worker is not None and worker.has_read() else set()
+        left_s, running = self.freezer.enforce(now_s, read)
+        for pid, elapsed_s, late in running:
+            reason = "its deadline passed" if late else "it was read"
+            self._journal.emit("warning" if late else "info", "target.thawed", pid=pid, elapsed_s=round(elapsed_s, 3),
+                              reason=reason)  # fmt: skip
+        return left_s
+
+    def stop(self, stop: Stop) -> None:
+        """Let a running action come to its end."""
+        worker = self.workers.of_kind(stop.kind)
+        if worker is not None:
+            worker.ask_to_end(time.monotonic())
+
+    def hurry(self, hurry: Hurry) -> None:
+        """There is hardly any time left: the process stands still until it is read."""
+        worker = self.workers.of_kind(hurry.kind)
+        if worker is not None and hurry.freeze:
+            worker.hurry()  # first: should guard end here, the worker waits for a stop that doesn't come
+            self._freeze(hurry.pid, worker.start_ticks, hurry.reason)
+
+    def note_guilty(self, fields: Mapping[str, Any]) -> None:
+        """Who is to blame for a state, from its event's fields."""
+        names = {"pid": "guilty_pid", "name": "guilty_name", "rss_bytes": "guilty_rss_bytes"}
+        self._guilty = {short: fields[name] for short, name in names.items()}
+        if self._journal.suspect is None or not self._journal.suspect.get("function"):
+            self._journal.suspect = self._guilty
+
+    def start(self, start: Start, last: Sample | None) -> ActionEnded | None:
+        """Start a worker; what came of it when that failed at once."""
+        store = self._journal.store
+        if self.ending:
+            return self._refuse(start, "skipped", "the run ended first", "guard run --interval 500ms -- COMMAND")
+        if store is None:
+            return self._refuse(
+                start, "skipped", "there is no place for evidence (log only)", "guard run --profiles-dir DIR"
+            )
+        if store.full:
+            size = human_bytes(store.most_bytes or 0)
+            reason = f"the profiles directory is memory, and its share of {size} is used up"
+            return self._refuse(start, "skipped", reason, "guard run --profiles-dir DIR")
+        try:
+            spec = self._spec(start, last)
+            extra_s = self._config.profile_duration if start.kind == "cpu-profile" else 0.0
+            memory_fd = self._lend(start)
+            try:
+                worker = self.workers.begin(start, spec, time.monotonic(), extra_s, memory_fd)
+            finally:
+                if memory_fd is not None:
+                    os.close(memory_fd)
+        except OSError as error:
+            return self._refuse(start, "failed", error.strerror or str(error), f"ulimit -n -u; df -h {store.root}")
+        worker.was_stopped = sample.stopped(start.pid)
+        if start.freeze and not self._freeze(start.pid, worker.start_ticks, start.reason):
+            worker.ask_to_end(time.monotonic())  # gone, or stopped by somebody else: it isn't guard's to continue
+        self._spent.append((start.kind, start.state, time.time()))
+        try:
+            store.note_spent(self._name, self._spent)
+        except OSError as error:
+            self._journal.trouble("budget.json", error, store.root)
+        path = os.path.join(spec["directory"], spec["name"])
+        self._journal.emit("info", "action.started", action=start.kind, state=start.state, pid=start.pid,
+                          reason=start.reason, path=path)  # fmt: skip
+        return None
+
+    def _lend(self, start: Start) -> int | None:
+        """Yama 1 lets ancestors read, which guard is and its workers aren't: see `profilers.lent`."""
+        if start.kind not in _PROFILERS or not self._config.allow_ptrace or launch.yama_scope() != 1:
+            return None
+        return sample.open_memory(start.pid)
+
+    def _freeze(self, pid: int, start_ticks: int, reason: str) -> bool:
+        """Its worker is on the way: stop the process until it has been read, and no longer than a moment."""
+        if self._init.target_is_stopped or not self.freezer.stop(pid, start_ticks, time.monotonic()):
+            return False
+        self._journal.emit("warning", "target.frozen", pid=pid, reason=reason)
+        return True
+
+    def _refuse(self, start: Start, how: str, reason: str, hint: str) -> ActionEnded:
+        self._journal.emit("warning", f"action.{how}", action=start.kind, state=start.state, pid=start.pid,
+                          reason=reason, said=reason, tried=f"start of a worker for {start.kind}",
+                          hint=hint)  # fmt: skip
+        return ActionEnded(start.kind, start.pid, how, reason)
+
+    def _spec(self, start: Start, last: Sample | None) -> dict[str, Any]:
+        """What a worker has to know."""
+        store, config = self._journal.store, self._config
+        assert store is not None
+        processes = last.processes if last is not None else ()
+        guilty = next((process for process in processes if process.pid == start.pid), None)
+        tracing = self.workers.of_kind("growth")
+        return spec_of(
+            config,
+            start,
+            start.start_ticks or (guilty.start_ticks if guilty else None),
+            pids=[process.pid for process in processes],
+            directory=store.category("auto-memory"),
+            root=store.root,
+            root_id=store.root_id,
+            name=store.next_name(start.state, start.kind),
+            run=self._journal.run,
+            command=self._journal.command,
+            freeze=start.freeze,
+            # Two tracers can't hold one thread: beside a running growth attribution py-spy reads without stopping.
+            nonblocking=tracing is not None and start.kind != "growth" and tracing.start.pid == start.pid,
+        )
+
+    def retain(self, now_s: float) -> None:
+        """Once a run, old runs make room."""
+        store, config = self._journal.store, self._config
+        if store is None or self._retention_due_s is None or now_s < self._retention_due_s:
+            return
+        self._retention_due_s = None
+        if store.runs_on_disk() < 2:
+            return
+        start = Start("retention", "ok", 0, "once a run")
+        spec = {
+            "action": start.kind, "state": start.state, "pid": 0, "name": "", "run": self._journal.run,
+            "directory": store.run_path, "root": store.root, "root_id": store.root_id, "keep_runs": config.keep_runs,
+            "keep_age_s": config.keep_age, "keep_bytes": config.keep_bytes,
+        }  # fmt: skip
+        try:
+            self.workers.begin(start, spec, now_s, 0.0)
+        except OSError as error:
+            self._journal.trouble("retention", error, store.root)
+
+    def ended(self, worker: Worker, result: dict[str, Any]) -> ActionEnded | None:
+        """Log what a worker left, and note whom it found."""
+        start = worker.start
+        elapsed_s = round(time.monotonic() - worker.started_s, 3)
+        paths = [str(path) for path in result.pop("paths", [])]
+        outcome = result.pop("outcome", "failed")
+        if start.kind == "retention":
+            level = "warning" if outcome != "ok" else "info" if result.get("removed") else "debug"
+            self._journal.emit(level, "retention.applied", elapsed_s=elapsed_s, **result)
+            return None
+        if self._journal.store is not None:
+            self._journal.store.add_evidence(paths)
+        if result.pop("continued", False) or self._continue_if_left(worker, outcome):
+            self._journal.emit("warning", "target.continued", pid=start.pid, reason=f"{start.kind} had left it stopped")
+        self._missing_capability(start, result)
+        ends = (".md", ".stacks.json", ".snapshot.json")
+        main = next((path for end in ends for path in paths if path.endswith(end)), None)
+        fields: dict[str, Any] = {"action": start.kind, "state": start.state, "pid": start.pid, "path": main}
+        if outcome == "ok":
+            self._note_suspect(start, result)
+            self._journal.emit("info", "action.finished", **fields, elapsed_s=elapsed_s, **result)
+        elif result.get("reason") == "interrupted":
+            self._journal.emit("info", "action.skipped", **fields, reason="the run ended first")
+        else:
+            tried = f"{start.kind} of process {start.pid} for {elapsed_s} s"
+            self._journal.emit("warning", "action.failed", **fields, tried=tried, elapsed_s=elapsed_s, **result)
+        return ActionEnded(start.kind, start.pid, outcome, str(result.get("reason", "")))
+
+    def _missing_capability(self, start: Start, result: dict[str, Any]) -> None:
+        """What this place refuses, said once, with what to add."""
+        refused: list[dict[str, str]] = result.pop("refused", [])
+        reason = result.get("reason", "")
+        if reason in ("ptrace-refused", "py-spy-missing"):
+            fields = {"capability": reason.rpartition("-")[0], "reason": result.get("said", "")}
+            add = {"add": "SYS_PTRACE"} if reason == "ptrace-refused" else {}
+            refused = [*refused, {**fields, **add, "hint": result.get("hint", "")}]
+        for fields in refused:
+            if self._journal.once(f"capability {fields['capability']}"):
+                level = "info" if fields["capability"] == "page-fault trap" else "warning"
+                self._journal.emit(level, "capability.missing", **fields)
+
+    def _note_suspect(self, start: Start, result: Mapping[str, Any]) -> None:
+        found = result.get("suspect")
+        if start.kind != "growth" or not found or not result.get("enough"):
+            return
+        known = self._journal.suspect or {}
+        if found["bytes"] >= known.get("bytes", 0):
+            name = self._guilty.get("name", "") if self._guilty.get("pid") == start.pid else ""
+            self._journal.suspect = {"pid": start.pid, "name": name, **found}
+
+    def _continue_if_left(self, worker: Worker, outcome: str) -> bool:
+        """A profiler that died can leave its process stopped: continue it, unless it or its job was stopped before."""
+        if worker.start.kind not in _PROFILERS or worker.was_stopped:
+            return False
+        if self._init.target_is_stopped and (self._init.stop_signal != signal.SIGSTOP or outcome == "ok"):
+            return False  # by job control, or by somebody else; what failed may have left the stop that attaching sends
+        process = sample.read_process(worker.start.pid)
+        return process is not None and process.state == "T" and freeze.resume(worker.start.pid)

@@ -1,0 +1,312 @@
+"""`cpu-profile`: which code of a process is busy, inside the overhead budget.
+
+Recorded in slices, each put in place as it ends, so that a killed container loses seconds and not the profile.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from typing import Any
+
+from supervisor.actions.slices import Slices
+from supervisor.actions.task import Task
+from supervisor.analysis import flamegraph, folded, markdown, pprof, speedscope
+from supervisor.profilers import interpreter, pace, recorder, runner
+from supervisor.profilers.pyspy import Failure
+from supervisor.sample import ProcTree
+
+SLICE_S = 3
+_FIRST_S = 1  # of a profile: the plan rests on a guess until something was measured
+_RETRY_S = 0.05
+_MOST_REASONS = 8
+_MOST_RATES = 200
+# Waiting doesn't help.
+_FINAL = ("py-spy-missing", "ptrace-refused", "python-unsupported", "python-free-threaded")
+
+
+def take(task: Task) -> dict[str, Any]:
+    """Record until the duration or the process ends. Raises Failure, OSError when there is nothing at all."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))  # it is let in where waiting is done: see `runner`
+    try:
+        recording = _Recording(task)
+    except Failure as failure:
+        if not task.spec.get("patient"):
+            raise
+        raise _too_short() from failure
+    recording.run()
+    return recording.finish()
+
+
+def _too_short() -> Failure:
+    said = "the command ended before the profiler could attach, which takes some tenths of a second"
+    return Failure("ended-too-soon", said, "give the command more to do, or profile many runs in one process")
+
+
+class _Recording:
+    """One profile as it is taken."""
+
+    def __init__(self, task: Task) -> None:
+        spec = task.spec
+        self.task = task
+        self.was_stopped = task.check_target()
+        tracer = recorder.tracer(task.pid)
+        nonblocking = self.was_stopped or bool(spec.get("nonblocking")) or bool(tracer)
+        self.options = recorder.Options(**{name: bool(spec.get(name)) for name in recorder.Options.__slots__})
+        asked = max(1, round(1 / spec.get("sampling_interval", 0.002)))
+        ways = pace.ways(
+            gil=self.options.gil, idle=self.options.idle, native=self.options.native, nonblocking=nonblocking
+        )
+        budget = spec.get("overhead_budget", 0.03)
+        self.pace = pace.Pace(asked, budget, float(spec.get("cores", 1.0)), ways, recorder.pressure())
+        self.slices = Slices(int(spec.get("max_samples", 50_000)))
+        self.tally = Tally()
+        self.reasons = [f"process {tracer} traces it already: it is sampled without stopping"] if tracer else []
+        self.failure: Failure | None = None
+        self.interrupted = False
+        self.engine: recorder.Engine | None = None
+        self._tree = ProcTree()
+        self._pid = task.pid  # who is profiled: the process itself or, of a shell and the like, its first Python
+        duration = spec.get("duration", 10.0)
+        self._until_s = float("inf") if duration is None else time.monotonic() + float(duration)
+        self._patient_until_s = self._until_s if spec.get("patient") else 0.0
+
+    def run(self) -> None:
+        """Slices, one after the other, until there is nothing more to record."""
+        while not self.interrupted and (left_s := self._until_s - time.monotonic()) > 0.05:
+            try:
+                self.task.check_target()
+                if not self._find():
+                    self.interrupted = runner.pause(min(_RETRY_S, left_s))
+                    continue
+                piece = self._record(min(SLICE_S if self.tally.pieces else _FIRST_S, left_s))
+            except Failure as failure:
+                if self._gone():
+                    missed = _too_short() if self._patient_until_s else failure
+                    self.failure = None if self.tally.pieces else self.failure or missed
+                    break
+                self.failure = failure
+                # A command may still be starting, or it is a shell that starts one Python after the other.
+                waiting = not self.tally.pieces or self._pid != self.task.pid
+                if not waiting or time.monotonic() >= self._patient_until_s or failure.reason in _FINAL:
+                    break
+                self.interrupted = runner.pause(_RETRY_S)
+                continue
+            self.failure = None
+            self._take_in(piece)
+
+    def _gone(self) -> bool:
+        try:
+            self.task.check_target()
+        except Failure:
+            return True
+        return False
+
+    def _find(self) -> bool:
+        """Settle who is profiled; False while that can't be told yet."""
+        if self.options.subprocesses:
+            return True
+        if not self._patient_until_s or interpreter.look(self.task.pid) is not None:
+            self._pid = self.task.pid
+            return True
+        for process in self._tree.read((self.task.pid,), (), time.monotonic()):
+            if process.pid != self.task.pid and interpreter.look(process.pid) is not None:
+                self._pid = process.pid
+                return True
+        said = "neither the command nor what it started is a Python that guard knows"
+        self.failure = Failure("not-python", said, "node --cpu-prof SCRIPT, bun --cpu-prof SCRIPT, or perf record -g")
+        return False
+
+    def _threads(self) -> int:
+        found = self._tree.read((self._pid,), (), time.monotonic())
+        counted = found if self.options.subprocesses else [each for each in found if each.pid == self._pid]
+        return max(1, sum(process.threads for process in counted))
+
+    def _record(self, seconds: float) -> recorder.Piece:
+        if self.engine is None or not self.engine.serves(self._pid):
+            self.engine = recorder.engine(self._pid, self.options)
+        plan = self.pace.plan(self._threads())
+        self._note(f"{plan.rate_hz} Hz: {plan.reason}")
+        meter = recorder.Meter(plan, self.pace)
+        try:
+            return self.engine.record(self._pid, plan, seconds, meter)
+        except Failure as failure:
+            if self.engine.last_resort:
+                raise
+            self._note(f"{self.engine.name} gave nothing ({failure.reason}: {failure.said[:120]})")
+            self.engine = recorder.py_spy(self.options)
+            return self.engine.record(self._pid, plan, seconds, recorder.Meter(plan, self.pace))
+
+    def _note(self, reason: str) -> None:
+        if reason not in self.reasons and len(self.reasons) < _MOST_REASONS:
+            self.reasons.append(reason)
+
+    def _take_in(self, piece: recorder.Piece) -> None:
+        self.interrupted = piece.interrupted
+        self.pace.learn(piece.plan, piece.metered_cost_s, piece.metered_ticks)
+        if piece.late:
+            self.pace.fell_behind(0.95 * piece.ticks / max(0.1, piece.seconds))
+        if piece.dear:
+            cost_ms = piece.metered_cost_s / max(1.0, piece.metered_ticks) * 1e3
+            self._note(f"a slice was ended after {piece.seconds:.1f} s: a sample cost {cost_ms:.2g} ms")
+        self.tally.add(piece)
+        self.slices.add(piece.counts, piece.plan.rate_hz, piece.seconds)
+        while self.slices.thinned and self.pace.most_hz > 1.5 * self.slices.common_rate():
+            self.pace.halve()
+        counts, rate, _ = self._presented()
+        self.task.write(".folded", folded.render(counts))
+        if self.task.spec.get("progress"):
+            line = {"samples": self.slices.taken, "rate_hz": rate, "slices": self.tally.pieces}
+            sys.stdout.write(json.dumps({"progress": line}) + "\n")
+            sys.stdout.flush()
+
+    # -- what came of it ------------------------------------------------------------------------------------------
+
+    def finish(self) -> dict[str, Any]:
+        """Write all forms of the profile; the result. Raises Failure when there is none."""
+        continued = runner.left_stopped(self._pid, self.was_stopped)
+        if not self.tally.pieces:
+            if self.failure is None:
+                hint = "guard profile --duration 10s --pid PID"
+                self.failure = Failure("interrupted", "guard ended it", hint) if self.interrupted else _too_short()
+            raise self.failure
+        task, spec = self.task, self.task.spec
+        counts, rate, library = self._presented()
+        samples = sum(counts.values())
+        seconds = self.tally.seconds
+        facts = self._facts(samples, rate, library)
+        reason = facts["rate_reason"]
+        title = f"CPU profile of process {self._pid}"
+        subtitle = f"{samples} samples at {rate:.4g} Hz over {seconds:.1f} s"
+        scale = 1 / rate
+        task.write(".folded", folded.render(counts))
+        task.write(".svg", flamegraph.render(counts, title=title, unit="samples", subtitle=subtitle))
+        task.write(
+            ".speedscope.json", speedscope.render(counts, name=title, unit="seconds", scale=scale, exporter="guard")
+        )
+        task.write(".pb.gz", pprof.render(counts, unit="samples", seconds_per_sample=scale, seconds=seconds))
+        asked = self.pace.asked_hz
+        profile = markdown.Profile(
+            title=title,
+            kind="cpu",
+            counts=counts,
+            unit="samples",
+            head=[*task.head(), ("Rate", f"{rate:.4g} Hz ({asked} asked; {reason})"), ("Samples", str(samples))],
+            notes=self._notes(samples),
+            seconds_per_sample=scale,
+            data={"run": spec["run"], "pid": self._pid, **facts},
+        )
+        task.write(".md", markdown.render(profile))
+        task.write_meta(**facts)
+        keys = ("samples", "used_rate_hz", "asked_rate_hz", "achieved_rate_hz", "rate_reason", "ended_early", "seconds")
+        return {**{key: facts[key] for key in keys}, "top": _top(counts), "continued": continued}
+
+    def _presented(self) -> tuple[folded.Counts, float, int]:
+        """What is to be seen: the profile, its rate, and the samples that library frames gave to their callers."""
+        counts, rate = self.slices.merged()
+        library = 0
+        if not self.task.spec.get("library_frames", True):
+            counts, library = folded.fold_library(counts)
+        if not self.task.spec.get("source_locations", True):
+            counts = folded.strip_locations(counts)
+        return counts, rate, library
+
+    def _notes(self, samples: int) -> list[str]:
+        notes = [] if samples else ["Not enough evidence: no thread was busy while this was recorded."]
+        if self.tally.gil and not self.options.gil:
+            notes.append(
+                "To stay inside the overhead budget some of it saw only the thread that held the GIL: "
+                "code that runs without the GIL is missing there."
+            )
+        return notes
+
+    def _facts(self, samples: int, rate: float, library: int) -> dict[str, Any]:
+        tally, spec = self.tally, self.task.spec
+        share = min(1.0, tally.ticks / tally.due) if tally.due else None
+        return {
+            "engine": " then ".join(tally.engines),
+            "profiled_pid": self._pid,
+            "mode": spec.get("profile_mode"),
+            "nonblocking": tally.nonblocking,
+            "gil_only": tally.gil,
+            "native": self.options.native,
+            "idle": self.options.idle,
+            "subprocesses": self.options.subprocesses,
+            "asked_rate_hz": self.pace.asked_hz,
+            "used_rate_hz": round(rate, 3),
+            "achieved_rate_hz": None if share is None else round(share * rate, 3),
+            "rate_reason": "; then ".join(self.reasons),
+            "rates": tally.rates,
+            "samples": samples,
+            "samples_taken": self.slices.taken,
+            "samples_missed": max(0, round(tally.due - tally.ticks)),
+            "errors": tally.errors,
+            "fell_behind": tally.late,
+            "max_samples": self.slices.most_samples,
+            "thinned": self.slices.thinned,
+            "scaled_up_s": round(self.slices.scaled_s, 3),
+            "pieces": tally.pieces,
+            "seconds": round(tally.seconds, 3),
+            "whole": spec.get("duration", 0) is None and not self.failure and not self.interrupted,
+            "overhead_budget": self.pace.budget,
+            "profiler_cpu_s": round(tally.cpu_s, 3),
+            "stopped_share": round(tally.stopped_s / max(0.001, tally.seconds), 4),
+            "source_locations": bool(spec.get("source_locations", True)),
+            "library_frames": bool(spec.get("library_frames", True)),
+            "library_samples_folded": library,
+            "ended_early": self.failure.reason if self.failure else "interrupted" if self.interrupted else None,
+        }
+
+
+class Tally:
+    """Sums over all slices: a profile may last for days. `due` and `ticks` are of slices whose ticks are known."""
+
+    def __init__(self) -> None:
+        self.pieces = self.errors = 0
+        self.seconds = self.cpu_s = self.stopped_s = self.due = self.ticks = 0.0
+        self.late = self.nonblocking = self.gil = False
+        self.engines: list[str] = []
+        self.rates: list[dict[str, Any]] = []
+
+    def add(self, piece: recorder.Piece) -> None:
+        """Take in a slice."""
+        plan = piece.plan
+        self.pieces += 1
+        self.errors += piece.errors
+        self.seconds += piece.seconds
+        self.cpu_s += piece.cpu_s
+        self.late = self.late or piece.late
+        self.nonblocking = self.nonblocking or plan.way.nonblocking
+        self.gil = self.gil or plan.way.gil
+        if piece.engine not in self.engines:
+            self.engines.append(piece.engine)
+        if not plan.way.nonblocking:
+            self.stopped_s += _stopped_s(piece)
+        if piece.ticks_known:
+            self.due += plan.rate_hz * piece.seconds
+            self.ticks += piece.ticks
+        entry = {"rate_hz": plan.rate_hz, "threads": plan.threads, "way": str(plan.way), "seconds": 0.0, "samples": 0}
+        if not self.rates or any(self.rates[-1][key] != entry[key] for key in ("rate_hz", "threads", "way")):
+            if len(self.rates) >= _MOST_RATES:
+                return
+            self.rates.append(entry)
+        self.rates[-1]["seconds"] = round(self.rates[-1]["seconds"] + piece.seconds, 3)
+        self.rates[-1]["samples"] += piece.samples
+
+
+def _stopped_s(piece: recorder.Piece) -> float:
+    """About how long the target was stopped in a slice."""
+    cost_s = piece.metered_cost_s / piece.metered_ticks if piece.metered_ticks else piece.cpu_s / max(1.0, piece.ticks)
+    return cost_s * piece.ticks * piece.plan.way.stop_factor
+
+
+def _top(counts: folded.Counts) -> list[dict[str, Any]]:
+    """The first functions by self weight."""
+    total = sum(counts.values()) or 1
+    return [
+        {"function": each.function, "file": each.file, "line": each.line, "share": round(each.self_weight / total, 4)}
+        for each in folded.by_function(counts)[:5]
+        if each.self_weight
+    ]

@@ -1,0 +1,316 @@
+"""`growth`: who takes the memory. Stacks of the guilty process, timed by its growth and weighed by bytes.
+
+Each time the process has gained a step, a trap catches one of its threads in the act of touching new memory (see
+`profilers.faults`), its stack is read while it stands there, and it goes on. The stack gets the bytes gained since the
+last one, unless memory falls back right after: then what was touched was temporary, and its bytes are carried over to
+a stack whose memory stays. The thread stands still for one py-spy dump, so the overhead budget sets the pace.
+
+With hardly any time left (the watcher stopped the process for this, or sends SIGUSR1) the pace is as fast as it goes
+for a fraction of a second, and every stack is on disk before its thread goes on: the kernel may kill at any moment.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+from typing import Any
+
+from supervisor import freeze, sample
+from supervisor.actions import growth_report, mappings, stacks
+from supervisor.actions.ledger import STEP_BYTES, Ledger
+from supervisor.actions.task import Task
+from supervisor.analysis import folded
+from supervisor.profilers import faults, permission, pyspy, runner
+from supervisor.profilers.syscalls import SyscallTrap
+from supervisor.profilers.traps import NoTrap, StopTrap, Trap
+from supervisor.sample import PAGE_BYTES
+
+DEADLINE_S = 0.0  # none: it runs until memory is back to ok or the process ends
+_SHORTEST_GAP_S = 0.05
+_LOOK_S = 0.02
+_SETTLE_S = 0.08
+_WRITE_EVERY_S = 1.0
+# How many page faults a thread is let go on for before it is caught: many enough that a burst of an innocent's isn't
+# all that is ever seen, few enough that a slow leak, or one of huge pages, gets there in time.
+_MOST_FAULTS = 64
+_LEAST_FAULTS = 13
+_HASTE_STACKS = 8
+_HASTE_S = 0.8
+_HASTE_LOOK_S = 0.001
+_HASTE_SETTLE_S = 0.004
+
+
+def take(task: Task) -> dict[str, Any]:
+    """Follow the process until told to stop or it ends. Raises Failure when it can't be read at all."""
+    frozen_by_watcher = bool(task.spec.get("freeze")) and freeze.await_stop(task.pid)
+    try:
+        task.check_target()
+        if frozen_by_watcher and not mappings.is_python(task.pid):
+            raise pyspy.Failure("not-python", "no interpreter is mapped", f"guard doctor --pid {task.pid}")
+        threads = stacks.dump(task.pid, nonblocking=True)  # refuses early, with its reason
+    except pyspy.Failure:
+        if frozen_by_watcher:
+            _write_frame(task, [])
+            _continue(task)
+        raise
+    follower = Follower(task)
+    try:
+        if frozen_by_watcher:
+            _write_frame(task, threads)
+            follower.hurry(frozen=True)
+        follower.follow()
+    except (runner.Interrupted, ProcessLookupError):
+        pass
+    finally:
+        follower.close()
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))  # the end is bounded by itself
+    return growth_report.write(task, follower.ledger, follower.course)
+
+
+def choose_trap(pid: int) -> tuple[Trap, str, list[dict[str, str]]]:
+    """The most exact trap that this place allows, its name, and what refuses a better one."""
+    refused: list[dict[str, str]] = []
+    try:
+        exact = faults.FaultTrap(pid)  # opens perf events
+    except OSError as error:
+        refused.append(permission.perf_refusal(error))
+    else:
+        try:
+            exact.arm(1 << 30)  # traces
+            exact.release()
+            return exact, "page-fault", refused
+        except OSError as error:
+            exact.close()
+            return NoTrap(), "running", [permission.ptrace_refusal(f"ptrace: {error.strerror}")]
+    try:
+        at_calls = SyscallTrap(pid)
+        at_calls.arm(1 << 30)
+        at_calls.release()
+        return at_calls, "syscall", refused
+    except OSError as error:
+        refused.append(permission.ptrace_refusal(f"ptrace: {error.strerror}"))
+    return NoTrap(), "running", refused
+
+
+class Follower:
+    """One process followed: trap, ledger, pace."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.trap, engine, refused = choose_trap(task.pid)
+        self._rss = _Rss(task.pid)
+        rss = self._rss.read() or 0
+        self.ledger = Ledger(rss)
+        self.course = growth_report.Course(engine, refused, rss)
+        self._budget: float = task.spec.get("overhead_budget", 0.03)
+        self._written_s = 0.0
+        self._faults = _MOST_FAULTS
+
+    def close(self) -> None:
+        """Let the process go."""
+        try:
+            self.trap.close()
+        except (OSError, runner.Interrupted):
+            pass
+
+    def follow(self) -> None:
+        """Until the process ends, or for the spec's `seconds`."""
+        seconds = self.task.spec.get("seconds")  # no bound but for a trial
+        deadline = time.monotonic() + (float("inf") if seconds is None else seconds)
+        while time.monotonic() < deadline:
+            rss = self._read()
+            if rss is None:
+                return
+            if not self.ledger.due(rss, STEP_BYTES):
+                if self._rest(_LOOK_S):
+                    self.hurry(frozen=self._frame())
+                continue
+            began = time.monotonic()
+            caught, pause = self._catch(self.trap, 0.25)
+            gap_s = max(_SHORTEST_GAP_S, pause / self._budget - pause)
+            if not self._settle(caught, min(gap_s, _SETTLE_S)):
+                return
+            if self.ledger.counts and time.monotonic() - self._written_s >= _WRITE_EVERY_S:
+                self._write()
+            if self._rest(began + pause + gap_s - time.monotonic()):
+                self.hurry(frozen=self._frame())
+
+    def hurry(self, *, frozen: bool = False) -> None:
+        """Some stacks as fast as they come. A process that the watcher stopped is continued with the trap set."""
+        trap = StopTrap(self.task.pid) if isinstance(self.trap, NoTrap) else self.trap
+        deadline = time.monotonic() + _HASTE_S
+        for number in range(_HASTE_STACKS):
+            while not frozen:
+                rss = self._read()
+                if rss is None or time.monotonic() >= deadline:
+                    return
+                if self.ledger.due(rss, STEP_BYTES):
+                    break
+                time.sleep(_HASTE_LOOK_S)
+            last = number + 1 == _HASTE_STACKS
+            caught, _ = self._catch(trap, 0.1, frozen=frozen, finish=last)
+            frozen = False
+            self.course.haste += caught is not None
+            if not self._settle(caught, _HASTE_SETTLE_S) or time.monotonic() >= deadline:
+                break
+        growth_report.write(self.task, self.ledger, self.course)
+        self._written_s = time.monotonic()
+
+    def _frame(self) -> bool:
+        """The watcher called for haste: whether it stopped the process, which is then written down as it stands."""
+        if not freeze.await_stop(self.task.pid):
+            self.task.spec["freeze"] = False
+            return False
+        try:
+            _write_frame(self.task, stacks.dump(self.task.pid, nonblocking=True))
+        except pyspy.Failure as failure:
+            self.course.failed(f"{failure.reason}: {failure.said}")
+        return True
+
+    def _read(self) -> int | None:
+        rss = self._rss.read()
+        if rss is not None:
+            self.course.peak_bytes = max(self.course.peak_bytes, rss)
+            self.ledger.fell(rss)
+        return rss
+
+    def _catch(
+        self, trap: Trap, timeout_s: float, *, frozen: bool = False, finish: bool | None = None
+    ) -> tuple[tuple[str, int] | None, float]:
+        """One stack with what the process held then, and how long its thread stood. Raises Failure when it is over.
+
+        `finish` is given in a hurry: what there is gets written before the thread goes on, on True the whole report.
+        """
+        caught: tuple[str, int] | None = None
+        armed_s = stopped_s = time.monotonic()
+        try:
+            try:
+                trap.arm(random.randint(1, _LEAST_FAULTS if finish is not None else self._faults))
+            finally:
+                if frozen:
+                    _continue(self.task)
+                    self.course.frozen_s = time.time() - self.task.started_at
+            tid = trap.wait(timeout_s)
+            stopped_s = time.monotonic()
+            held = self._rss.read()
+            if tid is not None and held is not None:
+                stack = _stack_of(stacks.dump(self.task.pid, nonblocking=True), tid)
+                caught = (stack, held) if stack else None
+                if caught is not None and finish is not None:
+                    self._write_before_release(caught, whole=finish)
+        except pyspy.Failure as failure:
+            self.course.failed(f"{failure.reason}: {failure.said}")
+            if failure.reason in ("target-gone", "py-spy-missing"):
+                raise ProcessLookupError from None
+        except OSError as error:
+            self.course.failed(str(error))
+        finally:
+            trap.release()
+        self._faults = max(_LEAST_FAULTS, self._faults // 4) if caught is None else min(_MOST_FAULTS, self._faults * 2)
+        pause = time.monotonic() - stopped_s
+        self.course.stopped(pause)
+        return caught, pause + trap.cost_share * (stopped_s - armed_s)
+
+    def _write_before_release(self, caught: tuple[str, int], *, whole: bool) -> None:
+        """As if the memory stayed, which nobody can know yet; it is written again when one does."""
+        ahead = self.ledger.copy()
+        ahead.caught(*caught)
+        ahead.settle(caught[1])
+        if whole:
+            growth_report.write(self.task, ahead, self.course)
+        else:
+            self.task.write(".folded", folded.render(ahead.counts))
+
+    def _settle(self, caught: tuple[str, int] | None, seconds: float) -> bool:
+        """See whether what was touched stays; False when the process is gone."""
+        if caught is not None:
+            self.ledger.caught(*caught)
+        stays: bool | None = None
+        looks = 0
+        least: int | None = None  # RSS
+        deadline = time.monotonic() + seconds
+        while True:
+            rss = self._rss.read()
+            if rss is None:
+                return False
+            least = rss if least is None else min(least, rss)
+            over = time.monotonic() >= deadline
+            if caught is not None and (over or looks % 4 == 0):
+                stays = self.trap.stays()
+            if over or stays is False:
+                break
+            looks += 1
+            time.sleep(min(0.002, seconds / 4))
+        if stays is False:
+            self.ledger.discard()
+        else:
+            self.ledger.settle(least, stays=stays is True)
+        return True
+
+    def _write(self) -> None:
+        self.task.write(".folded", folded.render(self.ledger.counts))
+        self._written_s = time.monotonic()
+
+    def _rest(self, seconds: float) -> bool:
+        """Sleep; True when the watcher calls for haste (SIGUSR1, which a worker starts with blocked).
+
+        SIGINT is taken here, too, and first: a call that came with it stays pending for who lets the process go.
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+        try:
+            came = signal.sigtimedwait((signal.SIGUSR1, signal.SIGINT), max(0.0, seconds))
+            if came is None:
+                return False
+            if came.si_signo == signal.SIGINT:
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+                raise runner.Interrupted
+            self.task.spec["freeze"] = True  # until the process is continued, whatever happens
+            return True
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
+
+
+def _continue(task: Task) -> None:
+    """Let it go on and tell the watcher (`workers.READ`)."""
+    freeze.resume(task.pid)
+    task.spec["freeze"] = False
+    sys.stdout.write("read\n")
+    sys.stdout.flush()
+
+
+def _write_frame(task: Task, threads: list[dict[str, Any]]) -> None:
+    """The stopped process as it stands: every thread's stack, and where its memory lies."""
+    process = sample.read_process(task.pid)
+    rss = process.rss_bytes if process is not None else None
+    facts: dict[str, Any] = {"frozen": True, "rss_bytes": rss}
+    stacks.write(task, threads, nonblocking=True, **facts)
+    stacks.write(task, threads, nonblocking=True, **facts, mappings=mappings.read(task.pid, rss))
+
+
+def _stack_of(threads: list[dict[str, Any]], tid: int) -> str:
+    """The folded stack of the caught thread; without one, of the thread that holds the GIL or runs."""
+    chosen = [thread for thread in threads if thread.get("os_thread_id") == tid] if tid else []
+    if not chosen and not tid:
+        chosen = [thread for thread in threads if thread.get("owns_gil")]
+        chosen = chosen or [thread for thread in threads if thread.get("active")]
+    if not chosen:
+        return f"(native thread {tid})" if tid else ""
+    frames = reversed(chosen[0]["frames"])
+    return ";".join(folded.frame(str(f["name"]), f.get("filename"), f.get("line")) for f in frames)
+
+
+class _Rss:
+    """The process's resident bytes by a kept descriptor."""
+
+    def __init__(self, pid: int) -> None:
+        self._fd = os.open(f"/proc/{pid}/statm", os.O_RDONLY | os.O_CLOEXEC)
+
+    def read(self) -> int | None:
+        try:
+            pages = int(os.pread(self._fd, 128, 0).split()[1])
+        except (OSError, IndexError):
+            return None
+        return pages * PAGE_BYTES or None

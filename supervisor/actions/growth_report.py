@@ -1,0 +1,132 @@
+"""What `growth` writes: folded stacks, flame graph, speedscope, Markdown, meta."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from supervisor.actions.ledger import ENOUGH_BYTES, ENOUGH_SAMPLES, Ledger
+from supervisor.actions.task import Task
+from supervisor.analysis import flamegraph, folded, markdown, speedscope
+from supervisor.quantities import human_bytes, human_percent
+
+
+class Course:
+    """How an attribution goes: by which engine, what better ones were refused for, what it cost the process.
+
+    `haste` counts the stacks taken in a hurry, `frozen_s` is how long the process was stopped at first (None: not).
+    """
+
+    def __init__(self, engine: str, refused: list[dict[str, str]], rss_bytes: int) -> None:
+        self.started_s = time.monotonic()
+        self.engine = engine
+        self.refused = refused
+        self.peak_bytes = rss_bytes
+        self.errors = 0
+        self.last_error = ""
+        self.stopped_s = 0.0
+        self.longest_s = 0.0
+        self.haste = 0
+        self.frozen_s: float | None = None
+
+    def stopped(self, seconds: float) -> None:
+        """A thread stood still for so long."""
+        self.stopped_s += seconds
+        self.longest_s = max(self.longest_s, seconds)
+
+    def failed(self, what: str) -> None:
+        """A stack could not be had."""
+        self.errors += 1
+        self.last_error = what
+
+
+def write(task: Task, ledger: Ledger, course: Course) -> dict[str, Any]:
+    """Put the growth profile in place as far as it has come; the result for the watcher."""
+    elapsed = time.monotonic() - course.started_s
+    counts = ledger.counts
+    suspect = folded.own_functions(counts)[0] if counts else None
+    shown = counts
+    folded_bytes = 0
+    if not task.spec.get("library_frames", True):
+        shown, folded_bytes = folded.fold_library(shown)
+    if not task.spec.get("source_locations", True):
+        shown = folded.strip_locations(shown)
+    basis = f"{ledger.samples} stacks and {human_bytes(ledger.attributed_bytes)} of growth"
+    notes = [f"This rests on {basis}, taken over {elapsed:.1f} s."]
+    if not ledger.enough:
+        notes.insert(
+            0,
+            f"Not enough evidence: at least {ENOUGH_SAMPLES} stacks and {human_bytes(ENOUGH_BYTES)} are needed; "
+            f"there are {basis}.",
+        )
+    elif suspect is not None:
+        share = suspect.self_weight / ledger.attributed_bytes
+        notes.insert(0, f"{suspect.function} was running for {human_percent(share)} of the growth.")
+    notes.append(_engine_note(course.engine))
+    if course.frozen_s is not None:
+        notes.append(
+            f"The process was stopped for {course.frozen_s * 1000:.0f} ms when it had little room left; what it held "
+            "by then is nobody's growth here."
+        )
+    if ledger.temporary:
+        notes.append(f"{ledger.temporary} stacks touched memory that was given back at once; they have no weight.")
+    facts = {
+        "engine": f"py-spy dump, {course.engine}",
+        "engine_refused": "; ".join(f"{entry['capability']}: {entry['reason']}" for entry in course.refused) or None,
+        "samples": ledger.samples,
+        "temporary_samples": ledger.temporary,
+        "errors": course.errors,
+        "last_error": course.last_error or None,
+        "attributed_bytes": ledger.attributed_bytes,
+        "start_bytes": ledger.start_bytes,
+        "peak_bytes": course.peak_bytes,
+        "stopped_s": round(course.stopped_s, 4),
+        "longest_stop_s": round(course.longest_s, 4),
+        "elapsed_s": round(elapsed, 3),
+        "frozen_s": round(course.frozen_s, 4) if course.frozen_s is not None else None,
+        "haste": course.haste,
+        "overhead_share": round(course.stopped_s / elapsed, 4) if elapsed > 0 else 0.0,
+        "library_bytes_folded": folded_bytes,
+        "enough": ledger.enough,
+    }
+    title = f"Growth of process {task.pid}"
+    task.write(".folded", folded.render(shown))
+    task.write(
+        ".svg",
+        flamegraph.render(shown, title=title, unit="bytes", subtitle=basis, format_weight=human_bytes, growth=True),
+    )
+    task.write(".speedscope.json", speedscope.render(shown, name=title, unit="bytes", exporter="guard"))
+    profile = markdown.Profile(
+        title=title,
+        kind="growth",
+        counts=shown,
+        unit="bytes",
+        head=[*task.head(), ("Stacks", str(ledger.samples)), ("Growth", human_bytes(ledger.attributed_bytes))],
+        notes=notes,
+        seconds_per_sample=None,
+        data={"run": task.spec["run"], "pid": task.pid, **facts},
+    )
+    task.write(".md", markdown.render(profile))
+    task.write_meta(**facts)
+    result = {"samples": ledger.samples, "attributed_bytes": ledger.attributed_bytes, "enough": ledger.enough,
+              "engine": course.engine, "longest_stop_s": facts["longest_stop_s"],
+              "refused": course.refused}  # fmt: skip
+    if suspect is not None:
+        result["suspect"] = {
+            "function": suspect.function,
+            "file": suspect.file,
+            "line": suspect.line,
+            "share": round(suspect.self_weight / max(1, ledger.attributed_bytes), 4),
+            "bytes": suspect.self_weight,
+        }
+    return result
+
+
+def _engine_note(engine: str) -> str:
+    return {
+        "page-fault": "Threads were stopped at the page fault that took the memory: the stack is exact.",
+        "syscall": "Threads were stopped where they asked the kernel for memory, as page faults can't be counted here: "
+        "the stack is exact, but what fits into memory that the process already has isn't seen.",
+        "running": "Nothing could be stopped here: stacks were read from the running process some 10 ms after it "
+        "grew, so a busy function may stand for the one that took the memory.",
+    }[engine]

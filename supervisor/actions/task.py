@@ -1,0 +1,103 @@
+"""What a worker is asked to do, and where its evidence goes."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import time
+from typing import Any
+
+from supervisor import files, sample
+from supervisor.profilers.pyspy import Failure
+
+SCHEMA_VERSION = 1
+
+
+class Task:
+    """One action on one process. `spec` comes from the watcher as JSON; see `loop` for who fills it."""
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        self.spec = spec
+        self.kind: str = spec["action"]
+        self.state: str = spec["state"]
+        self.pid: int = spec["pid"]
+        self.name: str = spec["name"]
+        self.started_at = time.time()
+        self.paths: list[str] = []
+        self._directory: str = spec["directory"]
+        self._fd = _open(self._directory, spec.get("root"), spec.get("root_id"))
+        self._mode: int = spec.get("mode", 0o600)
+
+    def check_target(self) -> bool:
+        """Whether the process is still the one that was meant; returns whether it is stopped. Raises Failure."""
+        process = sample.read_process(self.pid)
+        ticks = self.spec.get("start_ticks")
+        if process is None or process.state in ("Z", "X") or (ticks and process.start_ticks != ticks):
+            raise Failure("target-gone", f"process {self.pid} is gone", "guard run --interval 500ms -- COMMAND")
+        return process.state in ("T", "t")
+
+    def write(self, suffix: str, text: str | bytes) -> None:
+        """Put `NNN-<state>-<kind><suffix>` in place. Raises OSError."""
+        data = text.encode("utf-8", "backslashreplace") if isinstance(text, str) else text
+        files.put(self._fd, self.name + suffix, data, self._mode)
+        path = os.path.join(self._directory, self.name + suffix)
+        if path not in self.paths:
+            self.paths.append(path)
+
+    def write_meta(self, **facts: Any) -> None:
+        """Put the `.meta.json` in place."""
+        meta = {
+            "schema_version": SCHEMA_VERSION,
+            "kind": self.kind,
+            "state": self.state,
+            "run": self.spec["run"],
+            "pid": self.pid,
+            "command": command_line(self.pid) or self.spec.get("command", []),
+            "reason": self.spec.get("reason", ""),
+            "started": iso(self.started_at),
+            "ended": iso(time.time()),
+            "versions": {"guard": self.spec.get("version", ""), "python": self.spec.get("python", "")},
+            "host": os.uname().nodename,
+            **facts,
+        }
+        self.write(".meta.json", json.dumps(meta, indent=1, default=str) + "\n")
+
+    def head(self) -> list[tuple[str, str]]:
+        """Rows for the head table of a Markdown summary."""
+        command = " ".join(command_line(self.pid) or self.spec.get("command", []))
+        return [
+            ("Run", self.spec["run"]),
+            ("Process", f"{self.pid}"),
+            ("Command", command[:200]),
+            ("State", self.state),
+            ("Started", iso(self.started_at)),
+        ]
+
+
+def _open(directory: str, root: str | None, root_id: list[int] | None) -> int:
+    """A descriptor of the evidence folder; below `root` no link is followed, and it must be the watcher's own."""
+    if root is None or root_id is None:
+        return files.open_directory(directory)
+    fd = files.open_directory(root)
+    try:
+        if files.identity(os.fstat(fd)) != root_id:
+            raise OSError(errno.ESTALE, f"{root} was replaced or removed")
+        return files.open_below(fd, tuple(os.path.relpath(directory, root).split(os.sep)))
+    finally:
+        os.close(fd)
+
+
+def iso(seconds: float) -> str:
+    """A wall-clock time for people and programs: 2026-11-24T11:16:44Z."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def command_line(pid: int) -> list[str]:
+    """The arguments of a process; empty when it is gone."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            data = file.read(16384)
+    except OSError:
+        return []
+    return [word.decode("utf-8", "backslashreplace") for word in data.split(b"\0")[:-1]]

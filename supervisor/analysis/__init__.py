@@ -1,0 +1,1 @@
+"""What a profile says: folded stacks and the forms they are written in."""

@@ -1,0 +1,98 @@
+"""The `.cpuprofile` of V8 (Node, Chrome) and of Bun, read.
+
+The format is `Profiler.Profile` of the DevTools protocol: a tree of nodes, and for each sample its node and the time
+since the one before, in µs.
+"""
+
+from __future__ import annotations
+
+from supervisor.analysis.folded import frame
+from supervisor.analysis.reading import FormatError, Tally, frame_name, inflation
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from supervisor.analysis.reading import Reading
+
+_IDLE = "(idle)"
+_MOST_DEPTH = 10_000
+
+
+def read(document: dict[str, Any], *, keep: bool = False) -> Reading:
+    """The profile; weights are µs. Idle samples are counted in `idle` and left out. Raises FormatError."""
+    nodes = _nodes(document)
+    samples, deltas = document.get("samples"), document.get("timeDeltas")
+    if not isinstance(samples, list) or not samples:
+        samples = [number for number, node in nodes.items() for _ in range(_hits(node))]
+        deltas = None
+    if not isinstance(deltas, list) or len(deltas) != len(samples):
+        deltas = [_even(document, len(samples))] * len(samples)
+    parents = {child: number for number, node in nodes.items() for child in node.get("children") or []}
+    for number, node in nodes.items():  # an older form names the parent instead of the children
+        if isinstance(node.get("parent"), int):
+            parents.setdefault(number, node["parent"])
+    weights: dict[int, int] = {}
+    sequence = []
+    idle = 0
+    for number, delta in zip(samples, deltas, strict=True):
+        if number not in nodes or not isinstance(delta, int | float) or not abs(delta) < 1e15:
+            raise FormatError(f"a sample names node {number!r}, which isn't there, or its time is {delta!r}")
+        weight = max(0, round(delta))
+        if nodes[number]["callFrame"].get("functionName") == _IDLE:
+            idle += weight
+            continue
+        weights[number] = weights.get(number, 0) + weight
+        sequence.append(number)
+    tally = Tally(keep=keep)
+    for number, weight in weights.items():
+        tally.add(_stack(nodes, parents, number), weight)
+    found = tally.reading(".cpuprofile of V8 or Bun")
+    found.unit = "seconds"
+    found.seconds_per_weight = 1e-6
+    found.weight_per_sample = max(1.0, found.total / len(sequence)) if sequence else 1.0
+    found.idle = idle
+    found.inflation = inflation(sequence)
+    start, end = document.get("startTime"), document.get("endTime")
+    if isinstance(start, int | float) and isinstance(end, int | float) and end > start:
+        found.seconds = (end - start) * 1e-6
+    return found
+
+
+def _nodes(document: dict[str, Any]) -> dict[int, dict[str, Any]]:
+    nodes: dict[int, dict[str, Any]] = {}
+    for node in document["nodes"]:
+        if not isinstance(node, dict) or not isinstance(node.get("id"), int):
+            raise FormatError("a node of the .cpuprofile has no number")
+        if not isinstance(node.get("callFrame"), dict):
+            raise FormatError(f"node {node['id']} of the .cpuprofile has no callFrame")
+        nodes[node["id"]] = node
+    return nodes
+
+
+def _hits(node: dict[str, Any]) -> int:
+    hits = node.get("hitCount")
+    return min(max(hits, 0), 10_000_000) if isinstance(hits, int) else 0
+
+
+def _even(document: dict[str, Any], samples: int) -> int:
+    start, end = document.get("startTime"), document.get("endTime")
+    if isinstance(start, int | float) and isinstance(end, int | float) and end > start and samples:
+        return max(1, round((end - start) / samples))
+    return 1000
+
+
+def _stack(nodes: dict[int, dict[str, Any]], parents: dict[int, int], number: int) -> str:
+    frames: list[str] = []
+    place: int | None = number
+    while place is not None and len(frames) < _MOST_DEPTH:
+        call = nodes[place]["callFrame"] if place in nodes else {}
+        name = call.get("functionName")
+        place = parents.get(place)
+        if name == "(root)" and place is None and frames:
+            break
+        url, line = call.get("url"), call.get("lineNumber")
+        file = url.removeprefix("file://") if isinstance(url, str) else ""
+        # Lines count from 0 there.
+        frames.append(frame(frame_name(name), file or None, line + 1 if isinstance(line, int) else None))
+    return ";".join(reversed(frames))

@@ -1,0 +1,283 @@
+"""Reads a profile of any known format, recognised by what is in the file and not by its name.
+
+What isn't one is explained: what was seen, which formats are known. The figures of guard's own profiles (rate, time,
+kind) come from the `.meta.json` beside the file or from the block in the Markdown.
+"""
+
+from __future__ import annotations
+
+import os
+
+from supervisor.analysis import bunmarkdown, cpuprofile, foldedfile, pprof, speedscope
+from supervisor.analysis.folded import FunctionTotal, is_marker
+from supervisor.analysis.reading import FormatError, Reading
+from supervisor.analysis.text import shorten, visible
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from io import BufferedReader
+    from typing import Any, TypeGuard
+
+KNOWN = (
+    "folded stacks (guard's .folded, py-spy record -f raw, collapsed stacks of Python's profiling.sampling)",
+    "guard's .md, from its last block",
+    "speedscope JSON (guard's, py-spy's)",
+    "pprof (.pb.gz)",
+    ".cpuprofile (Node, Chrome, Bun)",
+    "the Markdown of Bun's --cpu-prof-md",
+)
+SUFFIXES = (".folded", ".md", ".speedscope.json", ".pb.gz", ".cpuprofile", ".collapsed", ".pprof", ".raw", ".txt")
+_HEAD = 1 << 16
+_MOST_WHOLE = 256 << 20  # of a format that can't be read piece by piece
+_BLOCK = "```json guard-profile"
+_SEEN = (
+    (b"\x89PNG", "a PNG picture, which has no counts; the .folded beside it has them"),
+    (b"%PDF", "a PDF document"),
+    (b"PK\x03\x04", "a zip archive; unpack it"),
+    (b"\x7fELF", "a program"),
+    (b"PERFILE2", "perf's own data; `perf script | stackcollapse-perf.pl` makes folded stacks of it"),
+    (b"memray\0", "a memray capture; `memray flamegraph` and `memray summary` read it"),
+    (b"\xff\xfe", "text in UTF-16; it has to be UTF-8"),
+    (b"\xfe\xff", "text in UTF-16; it has to be UTF-8"),
+    (b"\x28\xb5\x2f\xfd", "data packed by zstd; unpack it (only gzip is unpacked here)"),
+    (b"\xfd7zXZ", "data packed by xz; unpack it (only gzip is unpacked here)"),
+    (b"BZh", "data packed by bzip2; unpack it (only gzip is unpacked here)"),
+)
+
+
+def read(path: str, *, keep: bool = False) -> Reading:
+    """The profile in a file, with its stacks where `keep` asks for them and the format has them.
+
+    Raises FormatError, OSError.
+    """
+    import io
+
+    with io.BufferedReader(io.FileIO(path), _HEAD) as file:
+        try:
+            found = _read(file, keep)
+        except RecursionError:
+            raise FormatError("its JSON is nested too deep for a profile") from None
+    found.origin = path
+    facts = _facts_beside(path)
+    if facts:
+        apply(found, facts)
+    if found.total <= 0:
+        idle = f"; all {found.idle * 1e-6:.1f} s in it are idle" if found.idle else ""
+        raise FormatError(
+            f"the profile is empty{idle}: no thread was busy while it was recorded, or it ended before its first sample"
+        )
+    if not any(each.total_weight for each in found.functions.values()):
+        raise FormatError("the profile names no function: its stacks hold only threads and processes")
+    return found
+
+
+def is_empty(error: FormatError) -> bool:
+    """Whether the file was a profile, of nothing."""
+    return str(error).startswith("the profile is empty")
+
+
+def apply(found: Reading, facts: Mapping[str, Any]) -> None:
+    """Take over what guard wrote down about a profile: rate, time, whether it is a command's whole life, kind."""
+    rate = facts.get("used_rate_hz")
+    if found.unit == "samples" and found.seconds_per_weight is None and _positive(rate):
+        found.seconds_per_weight = 1 / float(rate)
+    for name in ("seconds", "elapsed_s"):
+        seconds = facts.get(name)
+        if found.seconds is None and _positive(seconds):
+            found.seconds = float(seconds)
+    if isinstance(facts.get("whole"), bool):
+        found.whole = facts["whole"]
+    if isinstance(facts.get("run"), str):
+        found.run = facts["run"]
+    kind = str(facts.get("kind", ""))
+    if kind.startswith(("growth", "heap")):
+        found.kind = "growth" if kind.startswith("growth") else "memory"
+        found.unit = "bytes"
+        found.seconds_per_weight = None
+    taken = facts.get("samples_taken")
+    if found.unit == "samples" and _positive(taken):  # scaled up or thinned since
+        found.weight_per_sample = max(1.0, found.total / float(taken))
+    samples = facts.get("samples")
+    if found.unit == "bytes" and _positive(samples):
+        found.weight_per_sample = max(1.0, found.total / float(samples))
+
+
+def _positive(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
+
+
+def stem(path: str) -> str:
+    """A path without the suffix of a profile: what the files of one profile have in common."""
+    for suffix in (*SUFFIXES, ".meta.json", ".svg", ".json"):
+        if path.endswith(suffix):
+            return path[: -len(suffix)]
+    return path
+
+
+def _facts_beside(path: str) -> dict[str, Any]:
+    beside = stem(path) + ".meta.json"
+    try:
+        if beside == path or os.path.getsize(beside) > 1 << 20:
+            return {}
+        import json
+
+        with open(beside, encoding="utf-8", errors="replace") as file:
+            facts = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def _read(file: BufferedReader[Any], keep: bool) -> Reading:
+    head = file.peek(_HEAD)[:_HEAD]
+    if not head:
+        raise FormatError("the file is empty")
+    if head.startswith(b"\x1f\x8b"):
+        return _unpacked(file, keep)
+    if not head.strip():
+        raise FormatError("the file holds nothing but white space")
+    for magic, words in _SEEN:
+        if head.startswith(magic):
+            raise FormatError(f"it is {words}")
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if b"\0" not in head and start[:1] in (b"{", b"[") and not _is_stack(start):
+        return _from_json(_rest(file), keep)
+    if b"\0" in head or _is_binary(head):
+        return _from_binary(_rest(file), keep)
+    text = start.decode("utf-8", "replace")
+    if text[:14].lower().startswith(("<?xml", "<svg", "<!doctype", "<html", "<!--")):
+        picture = "<svg" in text[:2000]
+        raise FormatError(
+            "it is an SVG picture, which has no counts; the .folded beside it has them"
+            if picture
+            else "it is an HTML page; the .folded of the same profile has its counts"
+        )
+    lines = text.split("\n", 2)
+    if text.startswith("#") and not (_is_stack(start) and (len(lines) < 3 or lines[1].strip())):
+        return _from_markdown(_rest(file), text)
+    return _folded(file, head, keep)
+
+
+def _rest(file: BufferedReader[Any]) -> bytes:
+    data = file.read(_MOST_WHOLE + 1)
+    if len(data) > _MOST_WHOLE:
+        raise FormatError(
+            "it is larger than 256 MiB, and only folded stacks are read piece by piece; "
+            "convert it to folded stacks, or profile for a shorter time"
+        )
+    return data
+
+
+def _is_stack(start: bytes) -> bool:
+    """Whether the first line ends as a folded stack does: perf's begin with `[unknown]`."""
+    line = start.partition(b"\n")[0].rstrip()
+    return line.rpartition(b" ")[2].isdigit() and b'"' not in line
+
+
+def _is_binary(head: bytes) -> bool:
+    odd = sum(byte < 9 or 13 < byte < 27 for byte in head[:4096])
+    return odd > len(head[:4096]) // 50
+
+
+def _unpacked(file: BufferedReader[Any], keep: bool) -> Reading:
+    import gzip
+    import io
+    import zlib
+
+    try:
+        with io.BufferedReader(gzip.GzipFile(fileobj=file, mode="rb"), _HEAD) as inner:
+            start = inner.peek(_HEAD)
+            if not start:
+                raise FormatError("the packed file is empty")
+            if b"\0" in start or _is_binary(start):
+                return _from_binary(_rest(inner), keep)
+            if start.lstrip()[:1] == b"{" and not _is_stack(start.lstrip()):
+                return _from_json(_rest(inner), keep)
+            return _folded(inner, start, keep)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise FormatError(f"the packed data is cut off or damaged ({error})") from None
+
+
+def _folded(file: BufferedReader[Any], head: bytes, keep: bool) -> Reading:
+    try:
+        return foldedfile.read(file, head, keep=keep)
+    except FormatError as error:
+        raise FormatError(f"as folded stacks {error}") from None
+
+
+def _from_binary(data: bytes, keep: bool) -> Reading:
+    try:
+        return pprof.read(data, keep=keep)
+    except FormatError as error:
+        marshalled = data[:1] in (b"{", b"\xfb")
+        other = "; it looks like cProfile's statistics, which have no samples" if marshalled else ""
+        raise FormatError(f"it is binary, and as pprof {error}{other}") from None
+
+
+def _from_json(data: bytes, keep: bool) -> Reading:
+    import json
+
+    try:
+        document = json.loads(data.decode("utf-8-sig", "replace"))
+    except ValueError as error:
+        ended = getattr(error, "pos", 0) >= len(data) - 8 or str(error).startswith("Unterminated")
+        said = f"it is JSON that is cut off after {len(data):,} bytes" if ended else "it begins as JSON and is none"
+        raise FormatError(f"{said} ({error})") from None
+    try:
+        if isinstance(document, dict):
+            if "speedscope" in str(document.get("$schema")) or {"profiles", "shared"} <= set(document):
+                return speedscope.read(document, keep=keep)
+            if isinstance(document.get("nodes"), list) and not isinstance(document.get("snapshot"), dict):
+                return cpuprofile.read(document, keep=keep)
+    except (TypeError, KeyError, AttributeError, OverflowError) as error:
+        # Each list and object in it may be anything; what isn't checked by itself ends here.
+        raise FormatError(f"its JSON is damaged: a part is not what the format has there ({error})") from None
+    raise FormatError(f"it is JSON, but {_json_seen(document)}")
+
+
+def _json_seen(document: object) -> str:
+    if isinstance(document, list) or (isinstance(document, dict) and "traceEvents" in document):
+        return "a trace of events (Chrome's format), not a profile of stacks; py-spy record -f speedscope writes one"
+    if not isinstance(document, dict):
+        return f"a {type(document).__name__}"
+    if "snapshot" in document:
+        return "a heap snapshot, which has objects and no time"
+    if "head" in document:
+        return "a heap profile of V8, which has no time"
+    if "schema_version" in document:
+        return "a record of guard's own and no profile; the .folded beside it is one"
+    keys = ", ".join(shorten(visible(str(key)), 40) for key in list(document)[:6])
+    return f"an object with the keys {keys or '(none)'}, which is no profile known here"
+
+
+def _from_markdown(data: bytes, start: str) -> Reading:
+    from supervisor.analysis.block import read_block
+
+    text = data.decode("utf-8", "replace")
+    if _BLOCK not in text:
+        if bunmarkdown.is_one(start):
+            return bunmarkdown.read(text)
+        title = shorten(visible(text.partition("\n")[0]), 80)
+        raise FormatError(f"it is Markdown (`{title}`) without guard's block at its end: cut off, or no profile")
+    try:
+        block = read_block(text)
+    except ValueError as error:
+        raise FormatError(f"it is Markdown, but {error}") from None
+    functions = {
+        (row["function"], row["file"]): FunctionTotal(
+            row["function"], row["file"], row["line"], row["self"], row["total"]
+        )
+        for row in block["functions"]
+        if not is_marker(row["function"])
+    }
+    found = Reading("guard's Markdown", functions, block["total"])
+    found.kind = "growth" if block["unit"] == "bytes" else "cpu"
+    found.unit = "bytes" if block["unit"] == "bytes" else "samples"
+    seconds = block["seconds_per_sample"]
+    found.seconds_per_weight = float(seconds) if _positive(seconds) else None
+    apply(found, {**block["data"], "kind": block["kind"]})
+    left_out = block.get("functions_left_out")
+    if isinstance(left_out, int) and left_out > 0:
+        found.notes.append(f"{left_out:,} light functions are not in the Markdown")
+    return found

@@ -1,0 +1,275 @@
+"""What `guard doctor` tries: a function a capability, on a real process, and how to get what is refused."""
+
+from __future__ import annotations
+
+import os
+
+from supervisor import cgroup, facts, files, launch, libc, sample, store
+from supervisor.actions import growth, stacks
+from supervisor.actions.task import Task
+from supervisor.profilers import faults, lent, permission, pyspy, recorder, runner
+from supervisor.profilers.syscalls import SyscallTrap
+from supervisor.quantities import human_bytes
+from supervisor.tryout import LEAKING_FUNCTION, Check, Scene, Verdict, absent, refused, works
+
+_PTRACE_HINT = "docker run --cap-add SYS_PTRACE"
+
+
+def _readable(path: str, detail: str, hint: str) -> Verdict:
+    text = cgroup.read_text(path)
+    return works(detail) if text is not None else refused(f"{path} can't be read", hint)
+
+
+def proc(scene: Scene) -> Verdict:
+    """/proc shows the process."""
+    return _readable(f"/proc/{scene.pid}/stat", "RSS, threads and CPU time of each process", "mount -t proc proc /proc")
+
+
+def children(scene: Scene) -> Verdict:
+    """The kernel lists a process's children (CONFIG_PROC_CHILDREN)."""
+    path = f"/proc/{scene.pid}/task/{scene.pid}/children"
+    return _readable(path, "the tree is walked without reading all of /proc", "a kernel with CONFIG_PROC_CHILDREN")
+
+
+def pss(scene: Scene) -> Verdict:
+    """smaps_rollup gives PSS and USS."""
+    figures = sample.memory_detail(scene.pid)
+    if figures:
+        return works(f"PSS {human_bytes(figures.get('pss', 0))}, USS {human_bytes(figures.get('uss', 0))}")
+    return refused("smaps_rollup can't be read", f"{_PTRACE_HINT}, or run guard as the target's user")
+
+
+def subreaper(scene: Scene) -> Verdict:
+    """Orphans of the target come to guard."""
+    if libc.prctl(libc.PR_SET_CHILD_SUBREAPER, 1):
+        return works("orphans come to guard")
+    return refused("prctl(PR_SET_CHILD_SUBREAPER) failed", "run guard as PID 1 (ENTRYPOINT)")
+
+
+def pidfd(scene: Scene) -> Verdict:
+    """pidfd_open(2)."""
+    if not hasattr(os, "pidfd_open"):
+        return absent("this Python has no pidfd_open")
+    os.close(os.pidfd_open(scene.pid))
+    return works("a process's end can be polled")
+
+
+def limit(scene: Scene) -> Verdict:
+    """The limit that the tree lives under."""
+    found = facts.gather(dict(os.environ), scene.place_of)
+    size = human_bytes(found.limit_bytes)
+    if found.in_cgroup:
+        return works(f"{size} ({found.limit_source})")
+    return absent(f"no cgroup sets a limit: the machine's {size} count")
+
+
+def usage(scene: Scene) -> Verdict:
+    """The cgroup's own figure of memory in use."""
+    place = cgroup.find(scene.place_of)
+    memory = cgroup.read_memory(place)
+    if memory.use_bytes is None and len(place.memory) == 1:
+        return absent("the root group counts none of its own: the processes' RSS counts")
+    if memory.use_bytes is None:
+        return refused("no memory controller can be read", "mount the cgroup file system into the container")
+    return works(f"{human_bytes(memory.use_bytes)} in {memory.directory}")
+
+
+def oom_count(scene: Scene) -> Verdict:
+    """The counter of OOM kills."""
+    memory = cgroup.read_memory(cgroup.find(scene.place_of))
+    if memory.oom_kills is None:
+        return absent("this kernel or cgroup has no such counter")
+    return works(f"{memory.oom_kills} so far")
+
+
+def pressure(scene: Scene) -> Verdict:
+    """Pressure stall information."""
+    directory = next(iter(cgroup.find(scene.place_of).memory), None)
+    for where, path in (("cgroup", f"{directory}/memory.pressure"), ("machine", "/proc/pressure/memory")):
+        if cgroup.read_text(path):
+            return works(f"of the {where}")
+    return absent("this kernel counts no pressure (psi=1 on its command line)")
+
+
+def cpu_quota(scene: Scene) -> Verdict:
+    """The cores that the tree may use."""
+    found = facts.gather(dict(os.environ), scene.place_of)
+    return works(f"{found.cores:g} cores")
+
+
+def yama(scene: Scene) -> Verdict:
+    """Yama's ptrace_scope."""
+    text = cgroup.read_text("/proc/sys/kernel/yama/ptrace_scope")
+    if text is None:
+        return absent("no Yama: any process of the same user may be read")
+    scope = int(text)
+    if scope == 0:
+        return works("ptrace_scope 0: any process of the same user may be read")
+    if scope == 1:
+        return works("ptrace_scope 1: guard lets its profilers into what it starts (--allow-ptrace)")
+    return refused(f"ptrace_scope {scope}", permission.ptrace_hint())
+
+
+def same_user(scene: Scene) -> Verdict:
+    """Whether the process belongs to guard's user."""
+    owner = os.stat(f"/proc/{scene.pid}").st_uid
+    if owner == os.geteuid():
+        return works(f"user {owner}")
+    if os.geteuid() == 0:
+        return works(f"user {owner}, and guard is root")
+    return refused(
+        f"it is user {owner}'s, guard is user {os.geteuid()}", f"run guard as user {owner}, or {_PTRACE_HINT}"
+    )
+
+
+def py_spy(scene: Scene) -> Verdict:
+    """py-spy is there and starts."""
+    done = runner.run([pyspy.find(), "--version"], 2.0)
+    if done.code == 0:
+        return works(done.stdout.decode("utf-8", "replace").strip())
+    return refused(done.stderr[:200] or f"exit code {done.code}", "pip install --force-reinstall py-spy")
+
+
+def dump(scene: Scene) -> Verdict:
+    """Stacks of a process that is stopped for it."""
+    return works(f"{len(stacks.dump(scene.pid, nonblocking=False))} threads")
+
+
+def dump_running(scene: Scene) -> Verdict:
+    """Stacks of a process that runs on."""
+    return works(f"{len(stacks.dump(scene.pid, nonblocking=True))} threads")
+
+
+def dump_lent(scene: Scene) -> Verdict:
+    """Stacks of what the target forks, under Yama 1: read by a descriptor that the watcher lends (seccomp notices)."""
+    if launch.yama_scope() != 1:
+        return absent("only needed under Yama's ptrace_scope 1")
+    fd = sample.open_memory(scene.pid)
+    if fd is None:
+        return refused("its memory can't be opened", permission.ptrace_hint())
+    loan = lent.Lent(scene.pid, fd)
+    done = runner.run(pyspy.dump_argv(pyspy.find(), scene.pid, nonblocking=True), 5.0, loan=loan)
+    if done.code != 0 or done.hung:
+        raise pyspy.explain(done.stderr, done.code, hung=done.hung, pid=scene.pid)
+    return works(f"{loan.reads} reads answered")
+
+
+def profile(scene: Scene) -> Verdict:
+    """A CPU profile of one second."""
+    piece = recorder.record(scene.pid, rate_hz=100, seconds=1)
+    return works(f"{piece.samples} samples in 1 s, {piece.errors} errors")
+
+
+def _trap(make: type[faults.FaultTrap] | type[SyscallTrap], scene: Scene, hint: str) -> Verdict:
+    try:
+        trap = make(scene.pid)
+    except OSError as error:
+        return refused(error.strerror or str(error), hint)
+    try:
+        for _ in range(5):
+            trap.arm(1)
+            caught = trap.wait(0.3 if scene.throwaway else 0.05)
+            trap.release()
+            if caught:
+                return works(f"thread {caught} was caught taking memory")
+    finally:
+        trap.close()
+    if scene.throwaway:
+        return refused("no thread was caught", "guard doctor, once more on a quieter machine")
+    return works("armed; the process took no memory meanwhile")
+
+
+def page_fault_trap(scene: Scene) -> Verdict:
+    """Growth by perf events and ptrace: exact."""
+    return _trap(faults.FaultTrap, scene, permission.perf_hint())
+
+
+def syscall_trap(scene: Scene) -> Verdict:
+    """Growth by fault counts and ptrace: some 60 µs late."""
+    return _trap(SyscallTrap, scene, _PTRACE_HINT)
+
+
+def attribution(scene: Scene) -> Verdict:
+    """Growth attribution as a whole: it names the function that takes the memory."""
+    spec = {"action": "growth", "state": "doctor", "pid": scene.pid, "name": "000-doctor-growth", "run": "doctor",
+            "directory": scene.scratch, "overhead_budget": 0.5, "seconds": 2.0}  # fmt: skip
+    result = growth.take(Task(spec))
+    suspect = result.get("suspect") or {}
+    basis = f"{result['samples']} stacks, {result['engine']}"
+    if suspect.get("function") == LEAKING_FUNCTION:
+        return works(f"named {LEAKING_FUNCTION} by {basis}")
+    named = suspect.get("function", "nobody")
+    return refused(f"named {named}, not {LEAKING_FUNCTION}, by {basis}", f"{permission.perf_hint()}; {_PTRACE_HINT}")
+
+
+def profiles_directory(scene: Scene) -> Verdict:
+    """The place for evidence can be written and is private."""
+    path = scene.profiles_dir
+    hint = "guard run --profiles-dir DIR, with a directory that is yours and no link"
+    try:
+        there = os.path.isdir(path)
+        fd = files.open_directory(path if there else os.path.dirname(path))
+    except OSError as error:
+        why = "it is a link" if os.path.islink(path) else os.strerror(error.errno or 0)
+        return refused(f"{path}: {why}", hint)
+    try:
+        name = f".doctor.{os.getpid()}"
+        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600, dir_fd=fd))
+        os.unlink(name, dir_fd=fd)
+        memory = ", in memory: it counts against the limit" if store.is_memory(fd) else ""
+    except OSError as error:
+        return refused(f"{path}: {os.strerror(error.errno or 0)}", hint)
+    finally:
+        os.close(fd)
+    return works(path + memory)
+
+
+def termination_log(scene: Scene) -> Verdict:
+    """Kubernetes' termination log."""
+    if not os.path.isfile("/dev/termination-log"):
+        return absent("no /dev/termination-log: this is no Kubernetes pod")
+    writable = os.access("/dev/termination-log", os.W_OK)
+    return (
+        works("a summary goes there") if writable else refused("it can't be written", "chmod a+w /dev/termination-log")
+    )
+
+
+def isolated(scene: Scene) -> Verdict:
+    """guard's own Python is shut off from the user's."""
+    import sys
+
+    if sys.flags.isolated and sys.flags.no_site:
+        return works("python -IS: no PYTHON* variable, sitecustomize or directory reaches guard")
+    return refused("a sitecustomize or PYTHONHOME runs before guard does", f"sed -i '1s/$/ -IS/' {sys.argv[0]}")
+
+
+GROUPS: dict[str, tuple[Check, ...]] = {
+    "process": (
+        Check("processes in /proc", proc),
+        Check("children of a process", children),
+        Check("PSS and USS", pss),
+        Check("subreaper", subreaper),
+        Check("pidfd", pidfd),
+    ),
+    "limits": (
+        Check("memory limit", limit),
+        Check("memory in use", usage),
+        Check("OOM kill counter", oom_count),
+        Check("memory pressure", pressure),
+        Check("cores", cpu_quota),
+    ),
+    "profilers": (
+        Check("same user", same_user),
+        Check("Yama", yama),
+        Check("py-spy", py_spy, 4.0),
+        Check("stacks", dump, 8.0, python=True),
+        Check("stacks without stopping", dump_running, 8.0, python=True),
+        Check("stacks of forked workers", dump_lent, 8.0, python=True),
+        Check("CPU profile", profile, 12.0, python=True),
+        Check("growth: page-fault trap", page_fault_trap, 5.0),
+        Check("growth: system-call trap", syscall_trap, 5.0),
+        Check("growth names the function", attribution, 15.0, python=True),
+    ),
+    "evidence": (Check("profiles directory", profiles_directory), Check("termination log", termination_log)),
+    "start": (Check("isolated", isolated),),
+}

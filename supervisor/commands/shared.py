@@ -1,0 +1,36 @@
+"""What commands on past and present runs share: their options, where runs are, how output is written."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Annotated, Any
+
+import typer
+
+RUN_HELP = "A run's id, the start or a part of one, the path of its folder, or latest (the default)."
+
+Json = Annotated[bool, typer.Option("--json", help="For programs.")]
+ProfilesDir = Annotated[
+    str | None,
+    typer.Option(
+        "--profiles-dir", metavar="DIR", help="Where evidence is, instead of where guard run here would put it."
+    ),
+]
+
+
+def root(given: str | None) -> str:
+    """The profiles directory. Raises UsageError."""
+    from supervisor import evidence
+
+    return evidence.profiles_root(given, os.environ)
+
+
+def show(document: Any) -> None:
+    """A document for programs. In ASCII: what a program reads should not depend on the terminal's encoding."""
+    typer.echo(json.dumps(document, indent=1))
+
+
+def say(text: str) -> None:
+    """Text for people; what the terminal's encoding doesn't have is escaped."""
+    typer.echo(text.encode("utf-8", "backslashreplace"))

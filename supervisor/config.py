@@ -1,0 +1,416 @@
+"""Sources to one Config, with the source of each value: pure.
+
+Order: command line, environment variables, the env file, the environment's preset, the built-in value. See the
+contract's section on settings for what moves and what is refused.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from supervisor import environment
+from supervisor.errors import UsageError
+from supervisor.quantities import BadValue, Threshold, human_bytes, human_duration, human_percent
+from supervisor.settings import BY_NAME, ENVIRONMENTS, LEVELS, PRESET, PRESETS, SETTINGS, Setting
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from supervisor.envfile import Entry
+    from supervisor.facts import Facts
+
+FALLBACK_SHARES = (0.60, 0.75, 0.875)
+_LOW_MEMORY = 2 * 10**9
+_FEW_CORES = 4
+# Kubernetes injects these for a Service named "guard"; they aren't settings.
+_SERVICE_MARKS = ("_SERVICE_", "_PORT_")
+
+
+class Value:
+    """A setting's value, which kind of source gave it, and where exactly."""
+
+    __slots__ = ("origin", "source", "value")
+
+    def __init__(self, value: Any, source: str, origin: str) -> None:
+        self.value = value
+        self.source = source
+        self.origin = origin
+
+    @property
+    def explicit(self) -> bool:
+        """Whether a person chose it."""
+        return self.source in ("command line", "environment", "file")
+
+
+class Level:
+    """A threshold that holds: `threshold` under the limit at start is `size_bytes`, held against `metric`."""
+
+    __slots__ = ("metric", "name", "size_bytes", "source", "threshold")
+
+    def __init__(self, name: str, threshold: Threshold, size_bytes: int, metric: str, source: str) -> None:
+        self.name = name
+        self.threshold = threshold
+        self.size_bytes = size_bytes
+        self.metric = metric
+        self.source = source
+
+
+class Config:
+    """Every setting's value under its name, the levels, and what was detected, moved or not understood."""
+
+    warning: Threshold
+    critical: Threshold
+    profiling: Threshold
+    no_profiling: bool
+    interval: float
+    metric: str
+    env: str
+    profiles_dir: str
+    env_file: str
+    forward: str
+    rewrite_signal: tuple[tuple[int, int], ...]
+    remap_exit: tuple[tuple[int, int], ...]
+    subreaper: bool
+    parent_death_signal: int | None
+    stop_signal: int
+    stop_timeout: float
+    keep_group: bool
+    chdir: str | None
+    allow_ptrace: bool
+    restart: str
+    restart_max: int | None
+    restart_at: Threshold | None
+    reload: bool
+    reload_dir: tuple[str, ...]
+    reload_include: tuple[str, ...]
+    reload_exclude: tuple[str, ...]
+    sampling_interval: float
+    max_samples: int
+    heap_interval: int
+    source_locations: bool
+    library_frames: bool
+    overhead_budget: float | None  # None: no budget
+    profile_duration: float
+    cooldown: float
+    max_actions: int
+    keep_runs: int
+    keep_age: float
+    keep_bytes: int
+    log_format: str
+    log_level: str
+    log_file: str | None
+    quiet: bool
+    watch: bool
+    evidence_mode: int
+
+    def __init__(
+        self,
+        values: dict[str, Value],
+        *,
+        chosen: dict[str, Value],
+        levels: tuple[Level, ...],
+        detected: environment.Detected,
+        facts: Facts,
+        adjusted: tuple[dict[str, Any], ...],
+        unknown: tuple[str, ...],
+        ignored: tuple[str, ...],
+    ) -> None:
+        self.values = values
+        self.chosen = chosen  # thresholds before any was moved
+        self.levels = levels
+        self.detected = detected
+        self.facts = facts
+        self.adjusted = adjusted
+        self.unknown = unknown
+        self.ignored = ignored
+        for setting in SETTINGS:
+            setattr(self, setting.key, values[setting.name].value)
+
+
+def resolve(
+    given: Mapping[str, list[str]],
+    environ: Mapping[str, str],
+    entries: Mapping[str, Entry] | None,
+    facts: Facts,
+    *,
+    nested: bool = False,
+    file_name: str = ".env.profiling",
+    mode: str = "",
+) -> Config:
+    """The Config of these sources. `nested`: another guard is among the ancestors; `mode`: a preset whose values
+    come before the environment's. Raises UsageError.
+    """
+    values: dict[str, Value] = {}
+    ignored: list[str] = []
+    for setting in SETTINGS:
+        found = _explicit(setting, given, environ, entries or {}, nested, ignored, file_name)
+        if found is not None:
+            values[setting.name] = found
+    detected = environment.detect(environ, container=facts.container, terminal=facts.terminal)
+    if "env" in values:
+        detected = environment.Detected(values["env"].value, values["env"].origin)
+    else:
+        values["env"] = Value(detected.name, "detected", detected.evidence)
+    preset = PRESETS[detected.name].values | (PRESETS[mode].values if mode else {})
+    for setting in SETTINGS:
+        if setting.name not in values:
+            source = "preset" if setting.default is PRESET else "default"
+            value = preset[setting.name] if setting.default is PRESET else setting.default
+            named = mode if mode and setting.name in PRESETS[mode].values else detected.name
+            values[setting.name] = Value(value, source, named if source == "preset" else "built in")
+    adjusted = _adapt(values, facts)
+    chosen = {name: values[name] for name in LEVELS}
+    levels = _levels(values, facts, adjusted)
+    unknown = tuple(name for name in (*environ, *(entries or {})) if _unknown(name, environ.get(name, "")))
+    return Config(
+        values,
+        chosen=chosen,
+        levels=levels,
+        detected=detected,
+        facts=facts,
+        adjusted=tuple(adjusted),
+        unknown=unknown,
+        ignored=tuple(ignored),
+    )
+
+
+def one(
+    name: str, given: str | None, environ: Mapping[str, str], entries: Mapping[str, Entry] | None, file_name: str
+) -> Value:
+    """One setting that has a built-in value, by itself: no other's bad value is in its way. Raises UsageError."""
+    setting = next(setting for setting in SETTINGS if setting.name == name)
+    options = {} if given is None else {name: [given]}
+    found = _explicit(setting, options, environ, entries or {}, False, [], file_name)
+    return found or Value(setting.default, "default", "built in")
+
+
+def _explicit(
+    setting: Setting,
+    given: Mapping[str, list[str]],
+    environ: Mapping[str, str],
+    entries: Mapping[str, Entry],
+    nested: bool,
+    ignored: list[str],
+    file_name: str,
+) -> Value | None:
+    if setting.name in given:
+        texts = given[setting.name]
+        parsed = [_parse(setting, text, f"--{setting.name}", "on the command line") for text in texts]
+        return Value(tuple(parsed) if setting.repeat else parsed[-1], "command line", f"--{setting.name}")
+    for name in setting.variables:
+        if name not in environ or _from_kubernetes(name, environ[name]):
+            continue
+        # GUARD_ENV and GUARD_PROFILES_DIR tell of the place, the others of one guard's behaviour.
+        if nested and name.startswith("GUARD_") and setting.name not in ("env", "profiles-dir"):
+            ignored.append(name)
+            continue
+        return Value(_parse_variable(setting, environ[name], name, "in the environment"), "environment", name)
+    for name in setting.variables:
+        entry = entries.get(name)
+        if entry is None:
+            continue
+        where = f"in {file_name}, line {entry.line}"
+        if entry.expands:
+            raise UsageError(
+                f"{name}={entry.value[:80]} {where}",
+                why="guard reads the file without a shell, so nothing is expanded or executed",
+                hint="write the value itself, or put it in single quotes",
+            )
+        return Value(_parse_variable(setting, entry.value, name, where), "file", f"{name} {where}")
+    return None
+
+
+def _parse_variable(setting: Setting, text: str, name: str, where: str) -> Any:
+    if setting.repeat:
+        return tuple(_parse(setting, word, name, where) for word in text.split())
+    return _parse(setting, text, name, where)
+
+
+def _parse(setting: Setting, text: str, name: str, where: str) -> Any:
+    try:
+        return setting.parse(text)
+    except BadValue as error:
+        shown = text if len(text) <= 80 else text[:77] + "..."
+        raise UsageError(f"{name}={shown!r} {where}: not accepted", why=f"it takes {error}") from None
+
+
+def _from_kubernetes(name: str, value: str) -> bool:
+    return value.startswith(("tcp://", "udp://", "sctp://")) or any(mark in name for mark in _SERVICE_MARKS)
+
+
+def _unknown(name: str, value: str) -> bool:
+    if not name.startswith("GUARD_") or name.startswith("GUARD_EVENT_"):
+        return False
+    known = any(name in setting.variables for setting in SETTINGS)
+    return not known and not _from_kubernetes(name, value) and name != "GUARD_TEST_INSTALL"
+
+
+def _adapt(values: dict[str, Value], facts: Facts) -> list[dict[str, Any]]:
+    """What little memory and few cores change in values that nobody chose."""
+    adjusted: list[dict[str, Any]] = []
+
+    def move(name: str, value: Any, reason: str) -> None:
+        old = values[name]
+        if not old.explicit:
+            adjusted.append({"setting": name, "from": show(name, old.value), "to": show(name, value), "reason": reason})
+            values[name] = Value(value, "adjusted", f"{old.source} {old.origin}, {reason}")
+
+    if facts.limit_bytes < _LOW_MEMORY:
+        move(
+            "max-samples", values["max-samples"].value // 2, f"{human_bytes(facts.limit_bytes)} of memory is under 2 GB"
+        )
+    if facts.cores < _FEW_CORES:
+        move("sampling-interval", values["sampling-interval"].value * 2, f"{facts.cores:g} cores are fewer than 4")
+    return adjusted
+
+
+def _levels(values: dict[str, Value], facts: Facts, adjusted: list[dict[str, Any]]) -> tuple[Level, ...]:
+    """The thresholds that hold: explicit ones as given, defaults moved where they can't be."""
+    limit = facts.limit_bytes
+    for name in LEVELS:
+        _refuse_beyond(name, values, limit, facts.limit_source)
+    _refuse_beyond("restart-at", values, limit, facts.limit_source)
+    high = facts.high.high_bytes if facts.high is not None else None
+    return _levels_below(values, limit, high, facts.in_cgroup, adjusted)
+
+
+def _refuse_beyond(name: str, values: dict[str, Value], limit: int, source: str) -> None:
+    value = values[name]
+    if value.explicit and value.value.resolve(limit) >= limit:
+        raise UsageError(
+            f"{name} threshold {value.value} ({value.origin}) can't be reached",
+            why=f"the limit is {human_bytes(limit)} ({source})",
+            hint=f"--{name} {'95' if name == 'restart-at' else '80'}%",
+        )
+
+
+def levels_under(
+    config: Config, limit_bytes: int, high_bytes: int | None, in_cgroup: bool
+) -> tuple[tuple[Level, ...], list[str]]:
+    """The thresholds that hold when the limit changes under way, and the explicit ones that can't be reached then."""
+    values = config.values | config.chosen
+    chosen = {name: values[name] for name in LEVELS if values[name].explicit}
+    beyond = [name for name, value in chosen.items() if value.value.resolve(limit_bytes) >= limit_bytes]
+    try:
+        return _levels_below(values, limit_bytes, high_bytes, in_cgroup, []), beyond
+    except UsageError:  # they no longer rise: those of the start stay
+        return config.levels, beyond
+
+
+def _levels_below(
+    values: dict[str, Value], limit: int, high: int | None, in_cgroup: bool, adjusted: list[dict[str, Any]]
+) -> tuple[Level, ...]:
+    """Defaults stay below `limit` and, where there is one, below the memory.high that the tree would crawl beyond."""
+    _refuse_falling({name: values[name] for name in LEVELS if values[name].explicit}, limit)
+    most = limit if high is None else min(limit, high)
+    held = dict.fromkeys(LEVELS, values["metric"].value)
+    if any(not values[name].explicit and values[name].value.resolve(limit) >= most for name in LEVELS):
+        for name, share in zip(LEVELS, FALLBACK_SHARES, strict=True):
+            to, reason = (
+                Threshold(None, share),
+                f"the defaults can't all be reached below the limit of {human_bytes(limit)}",
+            )
+            if most < limit:
+                to, reason = Threshold(int(share * most), None), f"memory.high of {human_bytes(most)} comes before them"
+                if not values[name].explicit and held[name] == "rss" and in_cgroup:
+                    held[name] = "cgroup"
+            _move_threshold(values, name, to, reason, adjusted)
+    _make_rise(values, limit, adjusted)
+    result = []
+    for name in LEVELS:
+        threshold: Threshold = values[name].value
+        if held[name] == "rss" and threshold.share is not None and in_cgroup:
+            held[name] = "cgroup"
+        result.append(Level(name, threshold, threshold.resolve(limit), held[name], values[name].origin))
+    return tuple(result)
+
+
+def _move_threshold(
+    values: dict[str, Value], name: str, to: Threshold, reason: str, adjusted: list[dict[str, Any]]
+) -> None:
+    old = values[name]
+    if old.explicit or old.value == to:
+        return
+    adjusted.append({"setting": name, "from": str(old.value), "to": str(to), "reason": reason})
+    values[name] = Value(to, "adjusted", reason)
+
+
+def _make_rise(values: dict[str, Value], limit: int, adjusted: list[dict[str, Any]]) -> None:
+    """Defaults that an explicit threshold overtakes step aside; what then still doesn't rise is refused."""
+    sizes = {name: values[name].value.resolve(limit) for name in LEVELS}
+    explicit = [name for name in LEVELS if values[name].explicit]
+    if explicit and not _rises(list(sizes.values())):
+        first, last = LEVELS.index(explicit[0]), LEVELS.index(explicit[-1])
+        for index, name in enumerate(LEVELS):
+            if name in explicit:
+                continue
+            if index > last:
+                base = sizes[explicit[-1]]
+                size = min(base + (index - last) * base // 2, base + (limit - base) * (index - last) // (4 - last))
+            elif index < first:
+                size = sizes[explicit[0]] * (index + 1) // (first + 1)
+            else:
+                size = (sizes[explicit[0]] + sizes[explicit[-1]]) // 2
+            reason = f"it has to rise with {' and '.join(values[other].origin for other in explicit)}"
+            _move_threshold(values, name, Threshold(size, None), reason, adjusted)
+    _refuse_falling({name: values[name] for name in LEVELS}, limit)
+
+
+def _rises(sizes: list[int]) -> bool:
+    return all(low < high for low, high in pairwise(sizes))
+
+
+def _refuse_falling(chosen: dict[str, Value], limit: int) -> None:
+    names = list(chosen)
+    for low, high in pairwise(names):
+        if chosen[low].value.resolve(limit) >= chosen[high].value.resolve(limit):
+            raise UsageError(
+                f"thresholds must rise: {low} {chosen[low].value} ({chosen[low].origin}) is not below "
+                f"{high} {chosen[high].value} ({chosen[high].origin})",
+                why=f"of a limit of {human_bytes(limit)}",
+                hint="--warning 60% --critical 75% --profiling 87.5%",
+            )
+
+
+def show(name: str, value: Any) -> str:
+    """A setting's value for people."""
+    setting = BY_NAME[name]
+    if value is None:
+        return "-"
+    if setting.repeat:
+        return " ".join(_one(each) for each in value) or "-"
+    if setting.kind == "switch":
+        return "on" if value else "off"
+    if setting.kind == "share":
+        return human_percent(value)
+    if setting.kind == "size":
+        return human_bytes(value)
+    if setting.kind in ("interval", "microseconds", "duration", "patience"):
+        return human_duration(value)
+    if setting.kind == "mode":
+        return f"{value:04o}"
+    if setting.kind == "signal":
+        from supervisor.quantities import signal_name
+
+        return signal_name(value)
+    return str(value)
+
+
+def _one(value: Any) -> str:
+    return value if isinstance(value, str) else ":".join(str(each) for each in value)
+
+
+def plain(name: str, value: Any) -> Any:
+    """A setting's value for programs: bytes, seconds, shares and numbers as they are; signals by name."""
+    if isinstance(value, Threshold):
+        return {"bytes": value.size_bytes} if value.size_bytes is not None else {"share": value.share}
+    if BY_NAME[name].repeat:
+        return [_one(each) for each in value]
+    if value is not None and BY_NAME[name].kind in ("signal", "mode"):
+        return show(name, value)
+    return value
+
+
+__all__ = ["ENVIRONMENTS", "Config", "Level", "Value", "plain", "resolve", "show"]

@@ -1,0 +1,116 @@
+"""Log events as one short line each, for a person at a terminal. Pure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from supervisor.quantities import human_bytes, human_duration, human_percent
+
+Event = Mapping[str, Any]
+MARKS = {"warning": "🟡", "critical": "🟠", "profiling": "🔴", "ok": "🟢"}
+# Marks that turn the writing direction: they would show a name as something else.
+_BIDI = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+
+def printable(text: str) -> str:
+    """The text with what could move a terminal's cursor or turn its writing direction shown as escapes."""
+    return "".join(
+        letter if letter.isprintable() and letter not in _BIDI else letter.encode("unicode_escape").decode("ascii")
+        for letter in text
+    )
+
+
+def line(event: Event) -> str:
+    """The event's line, without its end."""
+    words = _WORDS.get(str(event["event"]), _plain)(event)
+    level = event["level"]
+    return f"guard {level}: {words}" if level == "error" else f"guard {words}"
+
+
+def _plain(event: Event) -> str:
+    """An event without words of its own: its name and what it carries."""
+    fields = []
+    for key, value in event.items():
+        if key in ("timestamp", "level", "event") or value is None:
+            continue
+        if key.endswith("_bytes") and isinstance(value, int | float):
+            fields.append(f"{key[:-6]} {human_bytes(value)}")
+        elif key.endswith("_s") and isinstance(value, int | float) and value >= 0:
+            fields.append(f"{key[:-2]} {human_duration(value)}")
+        else:
+            fields.append(f"{key}={printable(str(value))}")
+    return f"{event['event']} {' · '.join(fields)}".rstrip()
+
+
+def _started(event: Event) -> str:
+    levels = event["thresholds"].values()
+    sizes = " / ".join(human_bytes(level["bytes"]) for level in levels)
+    who = f"process {event['pid']}" if event.get("pid") else "processes that were there"
+    return (
+        f"▶ watches {who}: {sizes} of a limit of {human_bytes(event['limit_bytes'])} "
+        f"({event['environment']}); evidence in {printable(str(event['evidence'] or 'the log only'))}"
+    )
+
+
+def _state(event: Event) -> str:
+    value = event["use_bytes"] if event["metric"] == "cgroup" else event["rss_bytes"]
+    words = (
+        f"{MARKS[event['to']]} {event['from']} → {event['to']}: {human_bytes(value)}, "
+        f"threshold {human_bytes(event['threshold_bytes'])} of {event['metric']}; {event['reason']}"
+    )
+    if event.get("guilty_pid"):
+        words += f"; {event['guilty_pid']} ({printable(str(event['guilty_name']))}) grows"
+    return words
+
+
+def _action(event: Event) -> str:
+    return f"  {event['action']} of {event['pid']}: {printable(str(event['reason']))}"
+
+
+def _finished(event: Event) -> str:
+    words = f"  {event['action']} of {event['pid']}: done in {human_duration(event['elapsed_s'])}"
+    suspect = event.get("suspect")
+    if suspect and event.get("enough"):
+        words += f", {printable(str(suspect['function']))} takes {human_percent(suspect['share'])} of the growth"
+    return f"{words} → {printable(os.path.basename(str(event['path'])))}" if event.get("path") else words
+
+
+def _failed(event: Event) -> str:
+    hint = f"; try: {printable(str(event['hint']))}" if event.get("hint") else ""
+    said = f" ({printable(str(event['said']))})" if event.get("said") else ""
+    return f"  {event['action']} of {event['pid']}: failed, {printable(str(event['reason']))}{said}{hint}"
+
+
+def _skipped(event: Event) -> str:
+    return f"  {event['action']} of {event['pid']}: skipped, {printable(str(event['reason']))}"
+
+
+def _exited(event: Event) -> str:
+    by = f" by {event['signal']}" if event.get("signal") else ""
+    peak = human_bytes(event["peak_bytes"])
+    return f"■ {event['outcome']}{by}, code {event['code']}, after {human_duration(event['elapsed_s'])}; peak {peak}"
+
+
+def _forwarded(event: Event) -> str:
+    times = f" {event['count']} times" if event["count"] > 1 else ""
+    sent = "" if event["sent"] == event["signal"] else f" as {event['sent']}"
+    return f"  {event['signal']} forwarded{sent} to the {event['to']}{times}"
+
+
+def _adjusted(event: Event) -> str:
+    return f"  {event['setting']} {event['from']} → {event['to']}: {printable(str(event['reason']))}"
+
+
+_WORDS: dict[str, Callable[[Event], str]] = {
+    "run.started": _started,
+    "run.exited": _exited,
+    "state.changed": _state,
+    "action.started": _action,
+    "action.finished": _finished,
+    "action.failed": _failed,
+    "action.skipped": _skipped,
+    "signal.forwarded": _forwarded,
+    "config.adjusted": _adjusted,
+}

@@ -1,0 +1,41 @@
+"""The one family of errors that guard explains to people.
+
+Each says what failed, why, and what to type next. It is caught in one place (the command line) and printed as
+those lines; anything else that escapes is a bug and shows its traceback.
+"""
+
+from __future__ import annotations
+
+EXIT_USAGE = 2
+EXIT_GUARD_FAILED = 125
+EXIT_NOT_EXECUTABLE = 126
+EXIT_NOT_FOUND = 127
+
+
+class GuardError(Exception):
+    """What failed, why, and the next thing to type.
+
+    `code` is the exit code guard ends with: 2 for bad input, 125 for a failure of its own before the target
+    started, 126 and 127 for a command that can't be run.
+    """
+
+    def __init__(self, what: str, *, why: str = "", hint: str = "", code: int = EXIT_GUARD_FAILED) -> None:
+        super().__init__(what)
+        self.what = what
+        self.why = why
+        self.hint = hint
+        self.code = code
+
+    def lines(self) -> list[str]:
+        """The message as printed, one string a line, without line ends."""
+        text = f"guard: {self.what}"
+        if self.why:
+            text += f": {self.why}"
+        return [text, f"  try: {self.hint}"] if self.hint else [text]
+
+
+class UsageError(GuardError):
+    """Bad input: an option, a setting or a file that guard refuses to start on (exit code 2)."""
+
+    def __init__(self, what: str, *, why: str = "", hint: str = "") -> None:
+        super().__init__(what, why=why, hint=hint, code=EXIT_USAGE)

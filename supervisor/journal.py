@@ -1,0 +1,341 @@
+"""What a run tells: its log, its place on disk, its record. No trouble with any of them is the target's trouble."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from supervisor import output, record, restart, sample, store
+from supervisor.config import Config
+from supervisor.disk import LONG_PATIENCE_S
+from supervisor.lives import Lives
+from supervisor.log import Log, Stream
+from supervisor.model import STATES
+from supervisor.pid1 import Init
+from supervisor.restart import Verdict
+from supervisor.screen import Screen
+from supervisor.version import VERSION
+
+TERMINATION_LOG = "/dev/termination-log"
+
+
+class Journal:
+    """One run's log and store."""
+
+    def __init__(self, init: Init, config: Config, command: list[str], lives: Lives | None = None) -> None:
+        self.started_s = time.monotonic()
+        self.started_at = time.time()
+        self.command = command
+        self.run = store.run_id(command, os.getpid(), self.started_at)
+        self.tally = record.Tally(config.facts.oom_kills)
+        self.suspect: dict[str, Any] | None = None
+        self.crashed_before = False
+        self._init = init
+        self._config = config
+        self._lives = lives
+        self._crashes = 0  # runs before this one, all of which ended badly and soon
+        self._loop: dict[str, Any] = {}
+        self._troubles: set[str] = set()
+        headroom = config.facts.limit_bytes
+        self.store, moved = store.open_store(config.profiles_dir, self.run, config.evidence_mode, headroom)
+        self.stream = Stream(2)
+        self._screen = Screen(self.stream, 2, self._in_front) if os.isatty(2) else None
+        self._log = self._open_log()
+        self._announce(moved)
+
+    @property
+    def path(self) -> str | None:
+        """The run's folder, or None when there is only the log."""
+        return self.store.run_path if self.store is not None else None
+
+    @property
+    def life(self) -> int:
+        """Which of the target's lives this is, from 1."""
+        return self._lives.number if self._lives is not None else 1
+
+    def _open_log(self) -> Log:
+        config = self._config
+        sinks: list[Callable[[bytes], None]] = []
+        if self.store is not None:
+            sinks.append(self._add_event)
+        trouble: OSError | None = None
+        if config.log_file is not None:
+            try:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+                sinks.append(Stream(os.open(config.log_file, flags, 0o600)).write)
+            except OSError as error:
+                trouble = error
+        json_lines = config.log_format == "json" or (config.log_format == "auto" and not os.isatty(2))
+        level = "error" if config.quiet else config.log_level
+        log = Log(self._screen or self.stream, json_lines=json_lines, level=level, files=sinks)
+        if trouble is not None:
+            self._log = log
+            self.trouble("log-file", trouble, config.log_file or "")
+        return log
+
+    def emit(self, level: str, name: str, /, **fields: Any) -> None:
+        """Log one event. A field may be called `name`, too."""
+        self._log.emit(level, name, fields)
+
+    def release(self) -> None:
+        """Write console lines that waited for a full screen to end."""
+        if self._screen is not None:
+            self._screen.release()
+
+    def _in_front(self, group: int) -> bool:
+        """Whether this process group is guard's own, the target's or one of the tree's."""
+        return group == os.getpgrp() or sample.descends(group, os.getpid())
+
+    def once(self, key: str) -> bool:
+        """Whether this is said for the first time. Bounded, so that no flood of kinds takes memory."""
+        if key in self._troubles or len(self._troubles) >= 1000:
+            return False
+        self._troubles.add(key)
+        return True
+
+    def trouble(self, what: str, error: OSError, path: str) -> None:
+        """A file that can't be written: named once a kind, to whoever still listens; the run goes on."""
+        if self.once(f"{what} {error.errno}"):
+            why = error.strerror or str(error)
+            hint = f"df -h {path or '.'}; ls -ld {path or '.'}"
+            self.emit("warning", "store.failed", what=what, path=path, reason=why, hint=hint)
+
+    def _add_event(self, line: bytes) -> None:
+        assert self.store is not None
+        try:
+            self.store.events.add(line)
+        except OSError as error:
+            self.trouble("events.jsonl", error, self.store.run_path)
+
+    def add_flight(self, line: bytes) -> None:
+        """Append a sample's line to the flight record."""
+        if self.store is None:
+            return
+        try:
+            self.store.flight.add(line)
+        except OSError as error:
+            self.trouble("flight.jsonl", error, self.store.run_path)
+
+    def _announce(self, moved: list[tuple[str, str, str | None]]) -> None:
+        config, facts, target = self._config, self._config.facts, self._init.target
+        before = self._before()
+        hushed = not restart.worth_a_line(self._crashes)
+        if hushed:
+            self._log.hush()
+        first = self.life == 1
+        for place, why, instead in moved if first else ():
+            change = {"setting": "profiles-dir", "from": place, "to": instead or "log only"}
+            self.emit("warning", "config.adjusted", **change, reason=f"{place}: {why}")
+        for change in config.adjusted if first else ():
+            self.emit("info", "config.adjusted", **change)
+        for name in config.ignored if first else ():
+            self.emit("warning", "config.ignored", variable=name, reason="another guard runs above this one")
+        for name in config.unknown if first else ():
+            self.emit("warning", "config.unknown", variable=name, nearest=nearest(name))
+        if first and target is not None and os.getpid() != 1 and not config.subreaper:
+            self.emit("warning", "reaper.unavailable", reason="--no-subreaper, and guard isn't PID 1")
+        if config.reload and first:
+            self._warn_of_reloader()
+        if self.store is not None:  # before the event: who reads it finds the record
+            try:
+                self.store.begin(self._start_record())
+            except OSError as error:
+                self.trouble("run.json", error, self.store.run_path)
+        self.emit(
+            "info", "run.started", run=self.run, command=self.command, pid=target.pid if target else None,
+            guard_pid=os.getpid(), version=VERSION, environment=config.detected.name,
+            environment_evidence=config.detected.evidence, limit_bytes=facts.limit_bytes,
+            limit_source=facts.limit_source, thresholds=record.thresholds(config.levels), interval_s=config.interval,
+            evidence=self.path,
+        )  # fmt: skip
+        if before is not None:
+            try:
+                self._previous(before)
+                self._tell_loop(before, hushed)
+            except OSError as error:
+                self.trouble("previous run", error, config.profiles_dir)
+
+    def _warn_of_reloader(self) -> None:
+        from supervisor.reloaders import own_reloader
+
+        found = own_reloader(self.command, os.environ)
+        if found is not None:
+            whose, hint = found
+            reason = f"{whose} restarts its processes itself when files change, and so does --reload"
+            self.emit("warning", "reloader.recognised", whose=whose, reason=reason, hint=hint)
+
+    def _before(self) -> dict[str, Any] | None:
+        """The record of the run before this one, of those in the same place that don't live."""
+        if self.store is None:
+            return None
+        known = self._lives.previous if self._lives is not None else None
+        try:
+            before = self.store.disk.run_for(LONG_PATIENCE_S, store.previous_run, self.store.root, self.run, known)
+        except OSError as error:
+            self.trouble("previous run", error, self.store.root)
+            return None
+        if before is not None:
+            self.crashed_before = bool(before.get("outcome") not in ("exited", "stopped") or before.get("code"))
+            self._loop = record.crash_loop(before, self.command)
+            self._crashes = self._loop.get("crashes_before", 0)
+        return before
+
+    def _tell_loop(self, before: Mapping[str, Any], hushed: bool) -> None:
+        """A crash loop is a line once in a while, and not a folder a crash. Raises OSError."""
+        if self.store is None or self._crashes < record.CRASHES_OF_A_LOOP:
+            return
+        if not before.get("evidence"):
+            self.store.disk.run_for(LONG_PATIENCE_S, self.store.drop, str(before.get("run")))
+            self._loop["dropped_runs"] += 1
+        if not hushed:
+            self.emit("warning", "crash_loop.found", **self._loop, code=before.get("code"), signal=before.get("signal"),
+                      hint="guard runs")  # fmt: skip
+
+    def _previous(self, before: Mapping[str, Any]) -> None:
+        """Say what became of the last run when it has no end record."""
+        if self.store is None or before.get("outcome") is not None:
+            return
+        run, facts = str(before.get("run")), self._config.facts
+        same_boot = before.get("boot_id") == store.boot_id()
+        same_group = same_boot and before.get("cgroup") == self._start_record()["cgroup"]
+        last = self.store.disk.run_for(LONG_PATIENCE_S, store.last_sample, self.store.root, run)
+        reason, known = record.end_unseen(before, last, same_boot, facts.oom_kills if same_group else None)
+        path = os.path.join(self.store.root, store.MONITORED, run)
+        self.emit("warning", "previous_run.found", run=run, outcome="guard-killed", reason=reason, path=path,
+                  started=before.get("started"), **known, hint=f"guard postmortem {run}")  # fmt: skip
+
+    def _start_record(self) -> dict[str, Any]:
+        target, facts = self._init.target, self._config.facts
+        return {
+            "schema_version": record.SCHEMA_VERSION,
+            "run": self.run,
+            "version": VERSION,
+            "command": self.command,
+            "pid": target.pid if target else None,
+            "guard_pid": os.getpid(),
+            "started": record.iso(self.started_at),
+            "environment": self._config.detected.name,
+            "limit_bytes": facts.limit_bytes,
+            "limit_source": facts.limit_source,
+            "cgroup": facts.place.memory[0] if facts.place.memory else None,
+            "thresholds": record.thresholds(self._config.levels),
+            "oom_kills_at_start": facts.oom_kills,
+            "life": self.life,
+            "previous_life": self._lives.previous if self._lives is not None else None,
+            **self._loop,
+            "boot_id": store.boot_id(),
+            "host": os.uname().nodename,
+            "outcome": None,
+        }
+
+    def _end_record(self, outcome: str, status: int | None) -> dict[str, Any]:
+        tally, now_s = self.tally, time.monotonic()
+        tally.end(now_s)
+        own = sample.read_process(os.getpid())
+        return self._start_record() | {
+            "outcome": outcome,
+            **record.ending(status),
+            "code": self._init.code,
+            "ended": record.iso(time.time()),
+            "elapsed_s": round(now_s - self.started_s, 3),
+            "peak_bytes": max(tally.peak_bytes, self._init.largest_bytes),
+            "peak_use_bytes": tally.peak_use_bytes,
+            "samples": tally.samples,
+            "highest_state": STATES[tally.highest],
+            "time_in_state_s": {name: round(value, 3) for name, value in tally.time_in_state_s.items()},
+            "oom_kills": tally.new_oom_kills,
+            "suspect": self.suspect,
+            "evidence": self.store.evidence if self.store else [],
+            "log_lines_dropped": self.stream.dropped,
+            "guard_rss_bytes": own.rss_bytes if own else None,
+            "guard_rss_peak_bytes": sample.peak_bytes(),
+        }
+
+    def alarm(self, state: str) -> None:
+        """Memory is critical: leave a summary where it outlives everything."""
+        self._write_termination(self._end_record(f"running, {state}", None))
+
+    def end(self) -> None:
+        """The run is over: its last event, its end record, the lines for people."""
+        status = self._init.status
+        # Of watched processes there is no status: told to stop, guard leaves while they live on.
+        outcome = "stopped" if self._init.stopped_from_outside else "exited"
+        if status is not None:
+            stopped = self._init.stopped_from_outside
+            own_kills = self.tally.new_oom_kills - self.tally.oom_kills_of_others
+            outcome = record.outcome(status, stopped=stopped, oom_kills=own_kills)
+        verdict = self._lives.judge(self._init) if self._lives is not None else None
+        again = verdict is not None and verdict.again
+        if self._lives is not None and self._lives.ended_for and again:
+            outcome = "replaced"
+        if self._screen is not None:
+            self._screen.close()
+        final = self._end_record(outcome, status)
+        if verdict is not None:
+            final["restart"] = self._told(verdict, final)
+        names = ("outcome", "code", "signal", "elapsed_s", "peak_bytes", "limit_bytes", "highest_state", "suspect")
+        self.emit("info", "run.exited", run=self.run, **{name: final[name] for name in names}, evidence=self.path)
+        if self.store is not None:
+            try:
+                self.store.end(final)
+            except OSError as error:
+                self.trouble("run.json", error, self.store.run_path)
+        if not again:
+            self._write_termination(final)
+        if not self._config.quiet and os.isatty(2) and not again:
+            lines = "\n".join(record.closing_lines(final, self.path)) + "\n"
+            self.stream.write(lines.encode("utf-8", "backslashreplace"))
+
+    def _told(self, verdict: Verdict, final: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Tell what comes after this life; for the record."""
+        fields = {"reason": verdict.reason, "in_a_row": verdict.in_a_row}
+        ended = {"code": final["code"], "signal": final["signal"]}
+        if not verdict.again:
+            if verdict.in_a_row and self._config.restart_max is not None and final["code"]:
+                hint = f"guard postmortem {self.run}"
+                self.emit("error", "restart.given_up", run=self.run, **fields, **ended, hint=hint)
+            return None
+        if verdict.for_change:
+            hint = "save a file, or press Ctrl-C" if self._init.terminal is not None else "save a file"
+            self.emit("warning" if final["code"] else "info", "reload.waiting", run=self.run, **ended,
+                      reason=verdict.reason, hint=hint)  # fmt: skip
+            return fields
+        fields["wait_s"] = round(verdict.wait_s, 3)
+        loud = verdict.in_a_row > 0 and restart.worth_a_line(verdict.in_a_row)
+        self.emit("warning" if loud else "info", "restart.scheduled", run=self.run, **fields, **ended)
+        return fields
+
+    def close(self) -> None:
+        """Another life begins: give back what this one held open."""
+        self._log.close()
+        if self.store is not None:
+            self.store.close()
+            self.store = None
+        if self._lives is not None:
+            self._lives.previous = self.run
+            self._lives.journal = self
+
+    def _write_termination(self, final: Mapping[str, Any]) -> None:
+        """Kubernetes shows this file in `kubectl describe pod`."""
+        if not os.path.isfile(TERMINATION_LOG):
+            return
+        try:
+            fd = os.open(TERMINATION_LOG, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                output.write_all(fd, record.termination_text(final, self.path))
+            finally:
+                os.close(fd)
+        except OSError as error:
+            self.trouble("termination-log", error, TERMINATION_LOG)
+
+
+def nearest(name: str) -> str | None:
+    """The known variable that an unknown one most likely means."""
+    import difflib
+
+    from supervisor.settings import SETTINGS
+
+    known = [variable for setting in SETTINGS for variable in setting.variables]
+    return next(iter(difflib.get_close_matches(name, known, 1, 0.6)), None)

@@ -1,0 +1,174 @@
+"""The target's lives: started, followed to its end, started again as `restart` decides.
+
+Imported before the target starts, and only where an option asks for more than one life.
+"""
+
+from __future__ import annotations
+
+import _signal
+import os
+import time
+
+from supervisor import launch, pid1, restart, run
+from supervisor.errors import GuardError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from supervisor.config import Config
+    from supervisor.journal import Journal
+    from supervisor.reload import Reloader
+
+
+def check_reload(config: Config) -> None:
+    """Refuse what can't be, before the target starts; make paths absolute. Raises UsageError."""
+    from importlib.util import find_spec
+
+    for name in ("watchfiles", "pathspec"):
+        if find_spec(name) is None:
+            why, hint = f"{name} isn't installed", "pip install 'guard-supervisor[reload]'"
+            raise UsageError("--reload needs watchfiles and pathspec", why=why, hint=hint)
+    for directory in config.reload_dir:
+        if not os.path.isdir(directory):
+            raise UsageError(f"--reload-dir {directory} is no directory", hint="name one that exists")
+    config.reload_dir = tuple(os.path.abspath(each) for each in config.reload_dir or (".",))
+
+
+class Lives:
+    """What lasts from one life to the next. `number` counts from 1; `previous` is the run id of the one before."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.number = 1
+        self.previous: str | None = None
+        self.in_a_row = 0
+        self.verdict: restart.Verdict | None = None
+        self.ended_for = ""
+        self.journal: Journal | None = None  # of the life that ended last
+        self.reloader: Reloader | None = None
+        self.began_s = time.monotonic()
+
+    def begin(self) -> None:
+        """A life begins now."""
+        self.began_s = time.monotonic()
+        self.verdict, self.ended_for = None, ""
+
+    def judge(self, init: pid1.Init) -> restart.Verdict:
+        """Whether there is another life after this one. Asked again it answers the same."""
+        if self.verdict is None:
+            ending = restart.Ending(
+                init.code, time.monotonic() - self.began_s, stopped=init.stopped_from_outside, ended_for=self.ended_for
+            )
+            self.verdict = restart.verdict(ending, self.config, self.in_a_row, int.from_bytes(os.urandom(4)) / 2**32)
+            self.in_a_row = self.verdict.in_a_row
+        return self.verdict
+
+    def changed(self, now_s: float) -> dict[str, object] | None:
+        """What files changed since the last call, if that is watched."""
+        return self.reloader.take(now_s) if self.reloader is not None else None
+
+    def tell(self, level: str, name: str, **fields: object) -> None:
+        """An event between two lives, in the log of the one that ended."""
+        if self.journal is not None:
+            self.journal.emit(level, name, **fields)
+
+
+def run_all(command: list[str], config: Config, environment: dict[bytes, bytes], mask: Iterable[int]) -> int:
+    """Life after life; the last one's exit code. Raises GuardError when the first can't be started."""
+    if config.reload:
+        check_reload(config)
+    again = launch.Again()
+    started_at = time.time()
+    target = launch.start(command, config, environment, mask)
+    init = pid1.Init(target, config)
+    init.install()
+    launch.let_go(init.descriptors, inherited=False)
+    lives = Lives(config)
+    if config.reload:
+        from supervisor.reload import Reloader
+
+        lives.reloader = Reloader(config, init.poller, init.helpers)
+        lives.reloader.begin(started_at)
+    while True:
+        lives.begin()
+        _watch_keys(init)
+        code = run.follow(init, config, lives)
+        verdict = lives.judge(init)
+        _let_terminal_go(init)
+        again.group = init.target.pid if init.target is not None else 0
+        init.begin(None)
+        while verdict.again:
+            if not _wait(init, verdict, lives):
+                return code
+            try:
+                init.begin(_start(command, config, environment, mask, again))
+                lives.number += 1
+                break
+            except (GuardError, OSError) as error:
+                code = error.code if isinstance(error, GuardError) else 126
+                verdict = _not_started(lives, error, code)
+        if init.target is None:
+            return code
+
+
+def _start(
+    command: list[str], config: Config, environment: dict[bytes, bytes], mask: Iterable[int], again: launch.Again
+) -> launch.Target:
+    """Start it once more: signals wait meanwhile, as for the first start."""
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
+    try:
+        return launch.start(command, config, environment, mask, again)
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+
+
+def _not_started(lives: Lives, error: GuardError | OSError, code: int) -> restart.Verdict:
+    """It can't be started any more, which counts as a failure: a deployment may be replacing it just now."""
+    config = lives.config
+    verdict = restart.verdict(restart.Ending(code, 0.0), config, lives.in_a_row, 0.5)
+    lives.in_a_row = verdict.in_a_row
+    if not verdict.again or restart.worth_a_line(verdict.in_a_row):
+        hint = error.hint if isinstance(error, GuardError) else "ulimit -n -u"
+        wait = {"wait_s": round(verdict.wait_s, 3)} if verdict.again else {}
+        why = error.why if isinstance(error, GuardError) else ""
+        reason = f"{error}: {why}" if why else str(error)
+        lives.tell("error", "restart.failed", reason=reason, hint=hint, in_a_row=verdict.in_a_row, code=code, **wait)
+    return verdict
+
+
+def _wait(init: pid1.Init, verdict: restart.Verdict, lives: Lives) -> bool:
+    """Until it is time for the next life; False when somebody asked guard to stop meanwhile, which ends it at once."""
+    deadline_s = time.monotonic() + verdict.wait_s
+    while True:
+        now_s = time.monotonic()
+        if (change := lives.changed(now_s)) is not None:
+            lives.tell("info", "reload.triggered", **change)
+            return True
+        if init.stopped_from_outside:
+            return False
+        if now_s >= deadline_s and not verdict.for_change:
+            return True
+        patience_s = lives.reloader.left_s if lives.reloader is not None else float("inf")
+        if not verdict.for_change:
+            patience_s = min(patience_s, deadline_s - now_s)
+        init.pump(None if patience_s == float("inf") else patience_s)
+        init.take_backlog()
+
+
+def _watch_keys(init: pid1.Init) -> None:
+    """A target in front of a terminal gets what is typed there, and guard doesn't."""
+    if init.target is None or init.terminal is None or not init.terminal.foreground:
+        return
+    from supervisor.keys import Keys
+
+    try:
+        init.keys = Keys(init.target.pid, init.helpers)
+    except OSError as error:
+        run.tell(f"guard: Ctrl-C can't be told from a crash: {error.strerror}")
+
+
+def _let_terminal_go(init: pid1.Init) -> None:
+    """The next life opens its terminal anew."""
+    if init.terminal is not None:
+        os.close(init.terminal.fd)

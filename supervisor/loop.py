@@ -1,0 +1,304 @@
+"""The watching loop: the one place with a clock, joining init, sampler, decision, workers and journal.
+
+Nothing here decides and nothing here waits for anything but one poll.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from supervisor import config as configs
+from supervisor import decide, notice, pid1, policy, record, restart, sample
+from supervisor.acting import Acting
+from supervisor.config import Config
+from supervisor.floods import Floods
+from supervisor.journal import Journal
+from supervisor.lives import Lives
+from supervisor.model import ActionEnded, EndLife, Event, Sample, Start, Stop
+from supervisor.wakeups import Wakeups
+
+_FINISH_S = 6.0
+# After processor time that could have filled half the headroom: a sample, when this much of it is gone indeed.
+_PEEK_SHARE = 0.1
+# This many faults of guard's own within this time, and it watches no more.
+_MOST_FAULTS = 3
+_FAULTS_WITHIN_S = 60.0
+
+
+def policy_of(config: Config, start_s: float = 0.0) -> policy.Policy:
+    """The part of the settings that deciding needs. `start_s`: what guard's own start took, as a worker's does."""
+    levels = levels_of(config.levels)
+    at = config.restart_at
+    metric = "cgroup" if at is not None and at.share is not None and config.facts.in_cgroup else config.metric
+    restart_at = policy.Level("restart-at", metric, at.size_bytes, at.share) if at is not None else None
+    return policy.Policy(
+        levels, config.interval, config.cooldown, config.max_actions, profile=not config.no_profiling,
+        ready_s=min(max(0.5, 5 * start_s), 2.0), restart_at=restart_at,
+    )  # fmt: skip
+
+
+def levels_of(levels: Iterable[configs.Level]) -> tuple[policy.Level, ...]:
+    """Thresholds as deciding needs them."""
+    return tuple(
+        policy.Level(level.name, level.metric, level.threshold.size_bytes, level.threshold.share) for level in levels
+    )
+
+
+class Watch:
+    """One watched run: of a target guard started, or of processes that were there (`roots`).
+
+    `lives`: the target may be started again, and this is one of its lives.
+    """
+
+    def __init__(
+        self,
+        init: pid1.Init,
+        config: Config,
+        command: list[str],
+        roots: tuple[int, ...] | None,
+        lives: Lives | None = None,
+    ) -> None:
+        self.init = init
+        self.config = config
+        self.roots = roots
+        self.lives = lives
+        self.journal = Journal(init, config, command, lives)
+        self.acting = Acting(init, config, self.journal)
+        self.workers = self.acting.workers
+        self.policy = policy_of(config, self.acting.start_s)
+        self.state = self.acting.first_state()
+        self.sampler = sample.Sampler(config.facts.place, config.facts.memory_bytes, config.metric, roots)
+        self.noticed = self._first_known()
+        self.wakeups = Wakeups(init.poller, config.facts.place)
+        self._floods = Floods(self.journal.emit, config.forward)
+
+    def _first_known(self) -> notice.Known:
+        """The surroundings as they were before the target ran, which its thresholds rest on."""
+        facts = self.config.facts
+        high = facts.high.high_bytes if facts.high is not None else None
+        return notice.Known(limit_bytes=facts.limit_bytes, high_bytes=high, oom_kills=facts.oom_kills)
+
+    def serve(self) -> None:
+        """Follow, through faults of guard's own; when they don't end, be the target's init and nothing more."""
+        faults: list[float] = []
+        while True:
+            try:
+                return self.follow()
+            except Exception as error:
+                now_s = time.monotonic()
+                faults = [at_s for at_s in faults if now_s - at_s < _FAULTS_WITHIN_S] + [now_s]
+                goes_on = len(faults) < _MOST_FAULTS
+                self._own_fault(error, goes_on)
+                if not goes_on:
+                    break
+        self.acting.freezer.release()
+        while self.init.status is None and not (self.roots is not None and self.init.stopped_from_outside):
+            now_s = time.monotonic()
+            self.init.pump(min(self.workers.enforce(now_s), self.init.enforce_stop(now_s)))
+            self.workers.drain()
+            self.handle(self.init.take_backlog())
+
+    def _own_fault(self, error: Exception, goes_on: bool) -> None:
+        try:
+            import traceback
+
+            trace = "".join(traceback.format_exception(error)[-6:])
+            self.journal.emit("error", "guard.failed", reason=f"{type(error).__name__}: {error}", goes_on=goes_on,
+                              traceback=trace, hint="report it with these lines")  # fmt: skip
+        except Exception:  # out of memory, most likely: what is left to do is to be an init
+            pass
+
+    def follow(self) -> None:
+        """Watch until the target (or the last of `roots`) has ended."""
+        next_s = time.monotonic()
+        if self.roots is not None:
+            self.wakeups.follow_ends(self.roots)
+        while True:
+            self.handle(self.init.take_backlog())
+            if self.init.status is not None or (self.roots is not None and self.init.stopped_from_outside):
+                return
+            now_s = time.monotonic()
+            self._reload(now_s)
+            if now_s >= next_s or self._woken():
+                reading = self.step()
+                if self.roots is not None and not reading.processes:
+                    return
+                now_s = time.monotonic()
+                next_s = now_s + self.state.wait_s
+                self.acting.retain(now_s)
+            patience_s = min(self.workers.enforce(now_s), self.acting.thaw(now_s), self.init.enforce_stop(now_s))
+            if self.lives is not None and self.lives.reloader is not None:
+                patience_s = min(patience_s, self.lives.reloader.left_s)
+            self.init.pump(min(next_s - now_s, patience_s))
+            self.workers.drain()
+
+    def _woken(self) -> bool:
+        """Whether something asks for a sample before its time."""
+        why = self.wakeups.take(self.init.ready)
+        last = self.state.last
+        if why != "cpu" or last is None:
+            return bool(why)
+        # Busy isn't growing: a look at the cgroup alone mostly shows that.
+        use_bytes = self.sampler.peek()
+        if use_bytes is None or use_bytes - last.use_bytes > last.headroom_bytes * _PEEK_SHARE:
+            return True
+        self.wakeups.arm(last, self.state.cpu_wait_s)
+        return False
+
+    def step(self) -> Sample:
+        """Sample, decide, act."""
+        place = self.sampler.place
+        if self.init.keys is not None:
+            self.init.keys.look()
+        reading = self.sampler.take((*self.workers.running, *self.init.helpers))
+        if self.sampler.place is not place:
+            self.journal.emit("warning", "cgroup.moved", limit_bytes=reading.limit_bytes, use_bytes=reading.use_bytes,
+                              path=next(iter(self.sampler.place.memory), None))  # fmt: skip
+            self.wakeups.close()
+            self.wakeups = Wakeups(self.init.poller, self.sampler.place)
+            if self.roots is not None:
+                self.wakeups.follow_ends(self.roots)
+        self._notice(reading)
+        decision = decide.decide(self.state, reading, self.policy, reading.at_s)
+        self.state = decision.state
+        journal = self.journal
+        journal.tally.add(reading, self.state.level)
+        since_s = reading.at_s - journal.started_s
+        wall_s = journal.started_at + since_s
+        journal.add_flight(record.flight_line(reading, self.state.name, self.state.slope, since_s, wall_s))
+        for path, why in reading.missing.items():
+            if journal.once(f"sample {path} {why}"):
+                journal.emit("warning", "sample.failed", path=path, reason=why)
+        if self.config.log_level == "debug":
+            journal.emit("debug", "sample.taken", rss_bytes=reading.rss_bytes, use_bytes=reading.use_bytes,
+                         processes=len(reading.processes), wait_s=round(self.state.wait_s, 3))  # fmt: skip
+        self.wakeups.arm(reading, self.state.cpu_wait_s)
+        self.carry_out(decision)
+        self._floods.tell(reading.at_s)
+        journal.release()
+        return reading
+
+    def _notice(self, reading: Sample) -> None:
+        """What the kernel did meanwhile; thresholds follow a limit that changed."""
+        before = self.noticed
+        self.noticed, events = notice.follow(before, reading)
+        for event in events:
+            self.journal.emit(event.level, event.name, **event.fields)
+        limit, high = self.noticed.limit_bytes, self.noticed.high_bytes
+        if limit is None or (limit, high) == (before.limit_bytes, before.high_bytes):
+            return
+        levels, beyond = configs.levels_under(self.config, limit, high, reading.in_cgroup)
+        self.policy = replace(self.policy, levels=levels_of(levels))
+        # Of nested groups now one may bind and now the other: each turn is told once.
+        if self.journal.once(f"limit {before.limit_bytes} {before.high_bytes} {limit} {high}"):
+            self.journal.emit("warning" if beyond else "info", "limit.changed", from_bytes=before.limit_bytes,
+                              to_bytes=limit, high_bytes=high, thresholds=record.thresholds(levels),
+                              unreachable=beyond)  # fmt: skip
+
+    def carry_out(self, decision: policy.Decision) -> None:
+        """Turn effects into deeds."""
+        for effect in decision.effects:
+            if isinstance(effect, Event):
+                self.journal.emit(effect.level, effect.name, **effect.fields)
+                if effect.name == "state.changed":
+                    self._state_changed(effect.fields)
+            elif isinstance(effect, Start):
+                self._action_ended(self.acting.start(effect, self.state.last))
+            elif isinstance(effect, Stop):
+                self.acting.stop(effect)
+            elif isinstance(effect, EndLife):
+                self.end_life(restart.MEMORY, effect.reason)
+            else:
+                self.acting.hurry(effect)
+
+    def end_life(self, why: str, reason: str) -> None:
+        """End the target so that its next life begins. `why`: one of `restart.ASKED`, or MEMORY."""
+        if self.lives is None or self.init.status is not None or self.lives.ended_for:
+            return
+        self.lives.ended_for = why
+        level = "info" if why == "reload" else "warning"
+        self.journal.emit(level, "target.stopping", pid=self.init.target.pid if self.init.target else None,
+                          why=why, reason=reason, patience_s=self.config.stop_timeout)  # fmt: skip
+        self.init.end_target(time.monotonic())
+
+    def _reload(self, now_s: float) -> None:
+        """Files that changed end this life; what comes while it ends is what the next one begins with."""
+        if self.lives is None or self.lives.reloader is None:
+            return
+        change = self.lives.changed(now_s)
+        for level, name, fields in self.lives.reloader.news:
+            self.journal.emit(level, name, **fields)
+        self.lives.reloader.news.clear()
+        if change is not None and not self.lives.ended_for:
+            self.journal.emit("info", "reload.triggered", **change)
+            self.end_life("reload", f"{change['count']} files changed")
+
+    def _state_changed(self, fields: Mapping[str, Any]) -> None:
+        if fields.get("guilty_pid"):
+            self.acting.note_guilty(fields)
+        if fields["to"] in ("critical", "profiling") and fields["from"] != "profiling":
+            self.journal.alarm(fields["to"])
+
+    def _action_ended(self, ended: ActionEnded | None) -> None:
+        if ended is None:
+            return
+        decision = decide.decide(self.state, ended, self.policy, time.monotonic())
+        self.state = decision.state
+        self.carry_out(decision)
+
+    # -- what the init saw ----------------------------------------------------------------------------------------
+
+    def handle(self, backlog: list[pid1.Ended | pid1.Forwarded]) -> None:
+        """Log and route it."""
+        for entry in backlog:
+            if isinstance(entry, pid1.Forwarded):
+                self._floods.add(entry, time.monotonic())
+            elif (found := self.workers.ended(entry.pid, entry.status)) is not None:
+                self._action_ended(self.acting.ended(*found))
+            elif self.config.log_level != "debug":
+                continue  # thousands of orphans must not cost a thought each
+            elif self.init.target is None or entry.pid != self.init.target.pid:
+                self.journal.emit("debug", "orphan.reaped", pid=entry.pid, **record.ending(entry.status))
+
+    def finish(self) -> int:
+        """Let workers keep what they have, end what is left of the group, write the record; the exit code."""
+        self.acting.ending = True
+        self.acting.freezer.release()
+        now_s = time.monotonic()
+        self.journal.tally.oom_kills_of_others = self.noticed.others(now_s)
+        deadline_s = now_s + _FINISH_S
+        for worker in self.workers.running.values():
+            worker.ask_to_end(now_s)
+        while True:
+            now_s = time.monotonic()
+            left_s = self.init.group_left(now_s) if self.roots is None else None
+            if left_s is None and (not self.workers.running or now_s >= deadline_s):
+                break
+            timeout_s = min(deadline_s - now_s if now_s < deadline_s else 1.0, self.workers.enforce(now_s))
+            self.init.pump(min(timeout_s, left_s) if left_s is not None else timeout_s)
+            self.workers.drain()
+            self.handle(self.init.take_backlog())
+        for worker in self.workers.running.values():
+            worker.kill()
+        self._floods.tell(float("inf"))
+        tally = self.journal.tally
+        tally.oom_kills = self.sampler.oom_kills() or tally.oom_kills
+        self.sampler.close()  # first: its descriptors may be the last that the end record can get
+        self.journal.end()
+        self.wakeups.close()
+        self.workers.close()
+        if self.lives is not None:  # another life's begins where this one's ended
+            self.config.facts.oom_kills = tally.oom_kills
+            self.journal.close()
+        return self.init.code
+
+
+def watch_target(init: pid1.Init, config: Config, lives: Lives | None = None) -> int:
+    """Watch the target that `init` serves until it ends; the exit code."""
+    assert init.target is not None
+    watch = Watch(init, config, init.target.command, None, lives)
+    watch.serve()
+    return watch.finish()

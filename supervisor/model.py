@@ -1,0 +1,129 @@
+"""Frozen records shared by sampling, deciding and acting. Sizes in bytes, times in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from supervisor.cgroup import High
+
+STATES = ("ok", "warning", "critical", "profiling")
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process of the tree at one moment. `start_ticks` with the pid tells it from a later one of that pid.
+
+    `rss_bytes` is None when it could not be read. `cpu_ticks` is user and system time since its start.
+    """
+
+    pid: int
+    ppid: int
+    start_ticks: int
+    name: str
+    state: str
+    rss_bytes: int | None
+    threads: int = 1
+    cpu_ticks: int = 0
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """Pid and start time."""
+        return self.pid, self.start_ticks
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One reading of the tree. A field that could not be read is None, with its reason in `missing`.
+
+    `use_bytes` is the binding cgroup's working set, or the tree's RSS where no cgroup sets a limit.
+    `dear` holds PSS and USS of the tree when the metric asks for them. `high` is a memory.high below the limit.
+    `pressure_percent` is the share of the last ten seconds in which some task waited for memory, of the cgroup where it
+    counts that, else of the machine.
+    """
+
+    at_s: float
+    processes: tuple[Process, ...]
+    rss_bytes: int
+    limit_bytes: int
+    use_bytes: int
+    in_cgroup: bool = False
+    oom_kills: int | None = None
+    dear: Mapping[str, int] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
+    high: High | None = None
+    pressure_percent: float | None = None
+
+    @property
+    def headroom_bytes(self) -> int:
+        """Limit less use; never below 0."""
+        return max(0, self.limit_bytes - self.use_bytes)
+
+    def value(self, metric: str) -> int:
+        """What a threshold of this metric is held against."""
+        if metric == "cgroup":
+            return self.use_bytes
+        return self.dear.get(metric, self.rss_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class ActionEnded:
+    """An action that ended: `ok`, `failed` (with `reason`) or `skipped`."""
+
+    kind: str
+    pid: int
+    outcome: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A named log event with typed fields; `level` as in logging (debug, info, warning, error)."""
+
+    level: str
+    name: str
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Start an action on a process. `freeze`: stop the process until the action has read it.
+
+    `start_ticks` as in Process: a pid that waits in a queue may be another's by then.
+    """
+
+    kind: str
+    state: str
+    pid: int
+    reason: str
+    freeze: bool = False
+    start_ticks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Let a running action come to its end now; what it has is kept."""
+
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hurry:
+    """Tell a running action that there is hardly any time left. `freeze`: stop its process until it is read."""
+
+    kind: str
+    pid: int
+    reason: str
+    freeze: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EndLife:
+    """End the target, so that another life of it begins."""
+
+    reason: str
+
+
+Effect = Event | Start | Stop | Hurry | EndLife

@@ -1,0 +1,231 @@
+"""Which actions start, on whom and when: budgets, cooldowns, room. Pure; a part of `decide`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from supervisor.model import STATES, ActionEnded, Effect, EndLife, Event, Hurry, Process, Sample, Start, Stop
+from supervisor.policy import MIB, SHORTEST_WAIT_S, Baseline, Decision, Policy, State, growth_bytes
+from supervisor.quantities import human_bytes, human_duration
+
+_SWITCH_BYTES = 16 * MIB
+# A process that is stopped to be read has grown by this much at least: it is the burst, not its neighbour.
+_FREEZE_GROWTH_BYTES = 8 * MIB
+# The rest waits that long for the reading of a stopped process; it takes a fraction of it.
+_FROZEN_S = 1.0
+_HURRY_EVERY_S = 1.0
+# A restart waits that long for evidence.
+_EVIDENCE_S = 5.0
+
+# What entering a state starts, most telling first. `growth` runs beside the others, which run one at a time.
+ACTIONS: Mapping[str, tuple[str, ...]] = {
+    "warning": ("growth", "snapshot"),
+    "critical": ("growth", "stacks", "snapshot"),
+    "profiling": ("growth", "stacks", "cpu-profile", "snapshot"),
+}
+# What an action takes of the limit while it runs: a worker of guard's and a profiler (measured, rounded up).
+COST_BYTES: Mapping[str, int] = {
+    "snapshot": 16 * MIB,
+    "stacks": 20 * MIB,
+    "growth": 20 * MIB,
+    "cpu-profile": 32 * MIB,
+}
+
+
+def stop_growth(state: State, reason: str, effects: list[Effect]) -> State:
+    if state.growing is None or state.growth_stopping:
+        return state
+    effects.append(Stop("growth", reason))
+    return replace(state, growth_stopping=True)
+
+
+def begin(
+    state: State,
+    sample: Sample,
+    policy: Policy,
+    culprit: Process | None,
+    now_s: float,
+    effects: list[Effect],
+    reason: str,
+) -> State:
+    """Queue what the state asks for, within budget and cooldown."""
+    wanted = ACTIONS[state.name]
+    if state.outside:
+        wanted = tuple(kind for kind in wanted if kind == "snapshot")
+    elif culprit is None:
+        return state
+    pid, ticks = culprit.identity if culprit is not None else (0, 0)
+    fresh: list[Start] = []
+    for kind in wanted:
+        if kind == "growth" and (state.growing is not None or any(start.kind == "growth" for start in state.queue)):
+            continue
+        refusal = _refusal(state, kind, policy, now_s)
+        if refusal:
+            fields = {"action": kind, "state": state.name, "pid": pid, "reason": refusal}
+            effects.append(Event("info", "action.skipped", fields))
+        else:
+            fresh.append(Start(kind, state.name, pid, reason, start_ticks=ticks))
+            state = _spend(state, kind, now_s)
+    # What the higher state asks for goes first; what it repeats replaces the lower state's.
+    kinds = {start.kind for start in fresh}
+    return replace(state, queue=(*fresh, *(start for start in state.queue if start.kind not in kinds)))
+
+
+def _refusal(state: State, kind: str, policy: Policy, now_s: float) -> str:
+    if kind != "snapshot" and not policy.profile:
+        return "profiling is off (--no-profiling)"
+    if state.spent.get(kind, 0) >= policy.max_actions:
+        return f"the budget of {policy.max_actions} a run is spent (--max-actions)"
+    last_s = state.started_s.get((kind, state.name))
+    if last_s is not None and now_s - last_s < policy.cooldown_s:
+        left = human_duration(policy.cooldown_s - (now_s - last_s))
+        return f"{left} of the cooldown are left (--cooldown)"
+    return ""
+
+
+def _spend(state: State, kind: str, now_s: float) -> State:
+    return replace(
+        state,
+        spent={**state.spent, kind: state.spent.get(kind, 0) + 1},
+        started_s={**state.started_s, (kind, state.name): now_s},
+    )
+
+
+def follow_growth(
+    state: State,
+    policy: Policy,
+    culprit: Process | None,
+    baselines: Mapping[tuple[int, int], Baseline],
+    now_s: float,
+    effects: list[Effect],
+) -> State:
+    """Growth attribution follows the guilty process: on to another when that one clearly grows more."""
+    if state.level == 0 or state.outside or culprit is None or not policy.profile:
+        return state
+    if state.growing is None or state.growth_stopping or state.growing == culprit.pid:
+        return state
+    current = next((p for p in (state.last.processes if state.last else ()) if p.pid == state.growing), None)
+    held = growth_bytes(current, baselines) if current is not None else 0.0
+    if growth_bytes(culprit, baselines) > 2 * max(held, 0.0) + _SWITCH_BYTES:
+        state = stop_growth(state, f"process {culprit.pid} grows more", effects)
+        refused = state.spent.get("growth", 0) >= policy.max_actions
+        if not refused and not any(queued.kind == "growth" for queued in state.queue):
+            reason = "it grows more than the process before it"
+            start = Start("growth", state.name, culprit.pid, reason, start_ticks=culprit.start_ticks)
+            state = replace(_spend(state, "growth", now_s), queue=(start, *state.queue))
+    return state
+
+
+def before_the_end(
+    state: State,
+    sample: Sample,
+    rate: float,
+    policy: Policy,
+    culprit: Process | None,
+    now_s: float,
+    effects: list[Effect],
+) -> State:
+    """Less than two waits are left before there is no room for evidence: stop the guilty process to read it.
+
+    A stopped process can't allocate. Where its growth is attributed already, that makes haste instead.
+    """
+    if rate <= 0 or culprit is None or not policy.profile or state.outside:
+        return state
+    if growth_bytes(culprit, state.baselines) < _FREEZE_GROWTH_BYTES:
+        return state
+    left_s = max(0, sample.headroom_bytes - COST_BYTES["growth"]) / rate
+    begun_s = max((at for (kind, _), at in state.started_s.items() if kind == "growth"), default=now_s)
+    ready = state.growing == culprit.pid and now_s - begun_s >= 2 * policy.ready_s
+    if left_s >= (2 * SHORTEST_WAIT_S if ready else policy.ready_s):
+        return state
+    reason = f"the limit is {human_duration(sample.headroom_bytes / rate)} away at {human_bytes(rate)}/s"
+    freeze = culprit.state not in ("T", "t")  # who stopped it may continue it
+    if state.growing is not None:
+        if state.growing == culprit.pid and now_s - (state.hurried_s or float("-inf")) >= _HURRY_EVERY_S:
+            effects.append(Hurry("growth", culprit.pid, reason, freeze=freeze))
+            state = replace(state, hurried_s=now_s, frozen_s=now_s)
+        return state
+    queue = tuple(start for start in state.queue if start.kind != "growth")
+    if len(queue) == len(state.queue):  # no cooldown holds back the last chance, but the budget does
+        if state.spent.get("growth", 0) >= policy.max_actions:
+            return state
+        state = _spend(state, "growth", now_s)
+    start = Start(
+        "growth", STATES[max(1, state.level)], culprit.pid, reason, freeze=freeze, start_ticks=culprit.start_ticks
+    )
+    return replace(state, queue=(start, *queue), hurried_s=now_s, frozen_s=now_s)
+
+
+def restart_in_time(
+    state: State,
+    sample: Sample,
+    policy: Policy,
+    culprit: Process | None,
+    urgency: str,
+    now_s: float,
+    effects: list[Effect],
+) -> State:
+    """Past --restart-at: evidence, if there is none yet, then the target's end, for another life of it."""
+    level = policy.restart_at
+    if level is None or state.ended:
+        return state
+    over = sample.value(level.metric) >= level.threshold(sample.limit_bytes)
+    state = replace(state, over_restart=state.over_restart + 1 if over else 0)
+    if state.ending_s is None:
+        if not over or (state.over_restart < 2 and not urgency):
+            return state
+        state = replace(state, ending_s=now_s)
+        missing = [kind for kind in ("stacks", "snapshot") if not state.spent.get(kind)]
+        if culprit is not None and policy.profile:
+            for kind in missing:
+                start = Start(kind, state.name, culprit.pid, "before the restart", start_ticks=culprit.start_ticks)
+                state = replace(_spend(state, kind, now_s), queue=(*state.queue, start))
+    return state
+
+
+def end_for_restart(state: State, sample: Sample | None, policy: Policy, now_s: float, effects: list[Effect]) -> State:
+    """Once the evidence is there, or was waited for long enough."""
+    level = policy.restart_at
+    if level is None or sample is None or state.ending_s is None or state.ended:
+        return state
+    if (state.queue or state.busy is not None) and now_s - state.ending_s < _EVIDENCE_S:
+        return state
+    use = human_bytes(sample.value(level.metric))
+    reason = f"{use} are past --restart-at, {human_bytes(level.threshold(sample.limit_bytes))}"
+    effects.append(EndLife(reason))
+    return replace(state, ended=True)
+
+
+def after(state: State, ended: ActionEnded, policy: Policy, now_s: float) -> Decision:
+    if ended.kind == "growth":
+        state = replace(state, growing=None, growth_stopping=False, frozen_s=None)
+    elif state.busy == ended.kind:
+        state = replace(state, busy=None)
+    effects: list[Effect] = []
+    return advance(state, state.last, policy, now_s, effects)
+
+
+def advance(state: State, sample: Sample | None, policy: Policy, now_s: float, effects: list[Effect]) -> Decision:
+    """Start what is queued and may start now; what there is no room for is skipped, and cheaper things stay."""
+    living = {process.identity for process in sample.processes} if sample else set()
+    rest: list[Start] = []
+    frozen = state.frozen_s is not None and now_s - state.frozen_s < _FROZEN_S
+    for start in state.queue:
+        blocked = state.growing is not None if start.kind == "growth" else state.busy is not None or frozen
+        if blocked:
+            rest.append(start)
+            continue
+        room = sample.headroom_bytes if sample else 0
+        fields = {"action": start.kind, "state": start.state, "pid": start.pid}
+        if not living or (start.kind != "snapshot" and (start.pid, start.start_ticks) not in living):
+            effects.append(Event("info", "action.skipped", {**fields, "reason": "the process is gone"}))
+        elif room < COST_BYTES[start.kind] and not start.freeze:
+            reason = f"headroom of {human_bytes(room)} is less than it takes ({human_bytes(COST_BYTES[start.kind])})"
+            effects.append(Event("warning", "action.skipped", {**fields, "reason": reason}))
+        else:
+            effects.append(start)
+            growing = start.kind == "growth"
+            state = replace(state, growing=start.pid) if growing else replace(state, busy=start.kind)
+    state = end_for_restart(replace(state, queue=tuple(rest)), sample, policy, now_s, effects)
+    return Decision(state, tuple(effects))

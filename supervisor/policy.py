@@ -1,0 +1,111 @@
+"""What deciding is given, what it remembers and what it answers: plain records, and who is guilty."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from supervisor.model import STATES, Effect, Process, Sample, Start
+
+MIB = 1 << 20
+SHORTEST_WAIT_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """A state's threshold: bytes, or a share of the limit; held against `metric`."""
+
+    name: str
+    metric: str
+    size_bytes: int | None = None
+    share: float | None = None
+
+    def threshold(self, limit_bytes: int) -> int:
+        """In bytes under this limit."""
+        return self.size_bytes if self.size_bytes is not None else int((self.share or 0.0) * limit_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The settings that deciding needs."""
+
+    levels: tuple[Level, ...]
+    interval_s: float = 5.0
+    cooldown_s: float = 300.0
+    max_actions: int = 5
+    profile: bool = True
+    ready_s: float = 0.5  # from a worker's start to its first stack
+    restart_at: Level | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """A process's slowly following RSS, and its RSS when last seen."""
+
+    rss_bytes: float
+    seen_s: float
+    last_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All that deciding remembers.
+
+    `wait_s` is the longest wait for the next sample; `cpu_wait_s` is the processor time of one process after which it
+    is due at once, None where the wait is short enough for any burst. `frozen_s`: when a process was stopped to be
+    read; `hurried_s`: when a running growth attribution was last told to make haste; `ending_s`: when it was decided
+    to restart the target, `ended`: that is under way.
+    """
+
+    level: int = 0
+    streaks: tuple[int, ...] = (0, 0, 0)
+    below_since_s: float | None = None
+    outside: bool = False
+    last: Sample | None = None
+    slope: float = 0.0
+    wait_s: float = SHORTEST_WAIT_S
+    cpu_wait_s: float | None = None
+    baselines: Mapping[tuple[int, int], Baseline] = field(default_factory=dict)
+    queue: tuple[Start, ...] = ()
+    busy: str | None = None
+    growing: int | None = None
+    growth_stopping: bool = False
+    frozen_s: float | None = None
+    over_restart: int = 0  # samples in a row
+    ending_s: float | None = None
+    ended: bool = False
+    hurried_s: float | None = None
+    spent: Mapping[str, int] = field(default_factory=dict)
+    started_s: Mapping[tuple[str, str], float] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The state's word."""
+        return STATES[self.level]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The new state and what to do, in order."""
+
+    state: State
+    effects: tuple[Effect, ...] = ()
+
+
+def guilty(sample: Sample, baselines: Mapping[tuple[int, int], Baseline]) -> Process | None:
+    """The process that grew most over its baseline; among such that hardly grew, the largest."""
+
+    def weight(process: Process) -> tuple[float, int]:
+        rss = process.rss_bytes or 0
+        growth = growth_bytes(process, baselines)
+        return (growth if growth >= MIB else 0.0, rss)
+
+    living = [process for process in sample.processes if process.rss_bytes]
+    return max(living, key=weight, default=None)
+
+
+def growth_bytes(process: Process, baselines: Mapping[tuple[int, int], Baseline]) -> float:
+    """RSS over the baseline; a process not seen before has grown by nothing yet."""
+    rss = process.rss_bytes or 0
+    baseline = baselines.get(process.identity)
+    return rss - (baseline.rss_bytes if baseline else rss)

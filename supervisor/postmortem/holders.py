@@ -1,0 +1,160 @@
+"""Who held the memory: processes by growth, functions by growth and heap profile; and what they were doing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from supervisor import evidence
+from supervisor.analysis import block, folded
+from supervisor.evidence import Event, Item, Record, Suspect
+from supervisor.evidence.fields import decoded, mapping, sequence, text, whole
+
+_MOST_FUNCTIONS = 10
+_MOST_PROFILE_BYTES = 8 << 20
+_MOST_FRAMES = 30
+_MOST_MAPPINGS = 10_000
+
+
+def suspect(record: Record, events: Sequence[Event]) -> tuple[Suspect | None, bool]:
+    """Who held the memory, and whether that rests on enough.
+
+    The end record's suspect where it has a function; else what growth attributed, as the events tell, on enough stacks
+    or on few; else the process that was guilty when a state was entered.
+    """
+    names: dict[int, str] = {}
+    guilty = record.suspect
+    attributed: dict[bool, Suspect] = {}
+    if record.suspect is not None and record.suspect.function:
+        return record.suspect, True
+    for event in events:
+        fields = event.fields
+        if event.name == "state.changed" and (pid := whole(fields.get("guilty_pid"))) is not None:
+            names[pid] = text(fields.get("guilty_name")) or "?"
+            guilty = Suspect(pid, names[pid], size_bytes=whole(fields.get("guilty_rss_bytes")))
+        if event.name == "action.finished" and fields.get("action") == "growth":
+            found = evidence.suspect({"pid": fields.get("pid"), **mapping(fields.get("suspect"))})
+            enough = fields.get("enough") is True
+            known = attributed.get(enough)
+            if found is None or not found.function or (known and (known.size_bytes or 0) > (found.size_bytes or 0)):
+                continue
+            attributed[enough] = replace(found, name=names.get(found.pid, "?"))
+    for enough in (True, False):
+        if enough in attributed:
+            return attributed[enough], enough
+    return guilty, False
+
+
+def functions(item: Item) -> list[dict[str, Any]]:
+    """The heaviest functions of a profile by self, with their shares of the whole; empty when none can be read.
+
+    From the Markdown's block for programs, else from the folded stacks: guard may have been killed between the two.
+    """
+    total, rows = _from_block(item)
+    if not rows:
+        total, rows = _from_folded(item)
+    heaviest = sorted((row for row in rows if row[3] > 0), key=lambda row: -row[3])[:_MOST_FUNCTIONS]
+    return [
+        {"function": function, "file": file, "line": line, "self": weight, "share": round(weight / total, 4)}
+        for function, file, line, weight in heaviest
+        if total > 0
+    ]
+
+
+Rows = list[tuple[str, str | None, int | None, int]]
+
+
+def _from_block(item: Item) -> tuple[int, Rows]:
+    data = evidence.read_file(item.files[".md"], _MOST_PROFILE_BYTES) if ".md" in item.files else None
+    try:
+        found = block.read_block((data or b"").decode("utf-8", "replace"))
+    except ValueError:
+        return 0, []
+    rows = [
+        (text(each["function"]) or "?", text(each["file"]), whole(each["line"]), whole(each["self"]) or 0)
+        for each in found["functions"]
+    ]
+    return whole(found["total"]) or 0, rows
+
+
+def _from_folded(item: Item) -> tuple[int, Rows]:
+    data = evidence.read_file(item.files[".folded"], _MOST_PROFILE_BYTES) if ".folded" in item.files else None
+    try:
+        counts = folded.parse((data or b"").decode("utf-8", "replace").splitlines())
+    except folded.FoldedError:
+        return 0, []
+    rows = [(each.function, each.file, each.line, each.self_weight) for each in folded.by_function(counts)]
+    return sum(row[3] for row in rows), rows
+
+
+def newest(items: Sequence[Item], kind: str) -> Item | None:
+    """The last piece of evidence of a kind (`growth`, `heap-profile`, `cpu-profile`, `stacks`)."""
+    return next((item for item in reversed(items) if item.kind == kind), None)
+
+
+def stack(items: Sequence[Item], pid: int | None) -> dict[str, Any] | None:
+    """What ran when stacks were last taken (of this process, where given): the thread that held the GIL, else one that
+    was active. Frames innermost first. Stacks of a process frozen just below its limit come before all others.
+    """
+    found = []
+    for item in items:
+        if ".stacks.json" in item.files:
+            taken = mapping(decoded(evidence.read_file(item.files[".stacks.json"], _MOST_PROFILE_BYTES) or b""))
+            if pid is None or whole(taken.get("pid")) in (pid, None):
+                found.append((taken.get("frozen") is True, item, taken))
+    found.reverse()
+    found.sort(key=lambda each: not each[0])
+    for frozen, item, taken in found:
+        for thread in threads_of(taken):
+            frames = [frame(mapping(each)) for each in sequence(thread.get("frames"))[:_MOST_FRAMES]]
+            if frames:
+                return {
+                    "pid": whole(taken.get("pid")),
+                    "thread": text(thread.get("thread_name")),
+                    "active": thread.get("active") is True,
+                    "frozen": frozen,
+                    "state": text(taken.get("state")),
+                    "path": item.files[".stacks.json"],
+                    "frames": frames,
+                    "mappings": _mappings(taken),
+                }
+    return None
+
+
+def _mappings(taken: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What kinds of memory the process held, largest first."""
+    sizes: dict[str, int] = {}
+    for each in sequence(taken.get("mappings"))[:_MOST_MAPPINGS]:
+        found = mapping(each)
+        kind = text(found.get("kind")) or "?"
+        sizes[kind] = sizes.get(kind, 0) + max(0, whole(found.get("rss_bytes")) or 0)
+    return [{"kind": kind, "rss_bytes": size} for kind, size in sorted(sizes.items(), key=lambda pair: -pair[1])]
+
+
+def threads_of(taken: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The threads of stacks: the one that held the GIL first, then those that were active."""
+    threads = [mapping(thread) for thread in sequence(taken.get("threads"))]
+    return sorted(threads, key=lambda thread: (thread.get("owns_gil") is not True, thread.get("active") is not True))
+
+
+def frame(found: Mapping[str, Any]) -> dict[str, Any]:
+    """A frame of stacks; `file` and `line` None where they are not known."""
+    return {
+        "function": text(found.get("name")) or "?",
+        "file": text(found.get("short_filename")) or text(found.get("filename")),
+        "line": whole(found.get("line")),
+    }
+
+
+def command_of(items: Sequence[Item], pid: int) -> list[str] | None:
+    """A process's command line, from the last snapshot that has it."""
+    for item in reversed(items):
+        if ".snapshot.json" not in item.files:
+            continue
+        found = mapping(decoded(evidence.read_file(item.files[".snapshot.json"], _MOST_PROFILE_BYTES) or b""))
+        for each in sequence(found.get("processes")):
+            process = mapping(each)
+            if whole(process.get("pid")) == pid:
+                return [word for part in sequence(process.get("command")) if (word := text(part)) is not None]
+    return None

@@ -1,0 +1,204 @@
+"""A post-mortem on one screen, for people. Pure; whatever the target named itself is shown as escapes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from supervisor.analysis.text import shorten, visible
+from supervisor.quantities import human_bytes, human_duration, human_percent
+
+_WIDTH = 110
+_LABEL = 9
+_MOST_FUNCTIONS = 3
+_MOST_FAILED = 3
+_MOST_FRAMES = 4
+
+
+def text(document: Mapping[str, Any]) -> str:
+    """The screen, about 25 lines, without an end."""
+    lines = [*_head(document), ""]
+    for label, words in sections(document):
+        lines += [f"{label if index == 0 else '':<{_LABEL}}{line}" for index, line in enumerate(words)]
+    following = document["next"]
+    # Not cut: it is there to be copied.
+    lines += ["", f"next: {visible(following['type'])}", f"      {following['why']}"]
+    return "\n".join(lines)
+
+
+def sections(document: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """What the screen tells, as (label, lines), without its head and its end."""
+    return [
+        ("ended", _ended(document["ended"])),
+        ("memory", _memory(document["memory"])),
+        ("held by", _holders(document["holders"])),
+        ("running", _running(document["running"])),
+        ("failed", _failed(document["failed"])),
+        ("limit", _limit(document["limit"])),
+        ("unread", [_shown(problem) for problem in document["problems"][:3]]),
+    ]
+
+
+def _shown(text: object, length: int = _WIDTH - _LABEL) -> str:
+    return shorten(visible(str(text)), length)
+
+
+def _size(size_bytes: int | None) -> str:
+    return human_bytes(size_bytes) if size_bytes is not None else "?"
+
+
+def _head(document: Mapping[str, Any]) -> list[str]:
+    record = document["record"]
+    parts = [
+        f"started {record['started'][:19].replace('T', ' ')} UTC" if record["started"] else "",
+        f"ran {human_duration(record['elapsed_s'])}" if record["elapsed_s"] is not None else "",
+        f"on {record['host']}" if record["host"] else "",
+        record["environment"] or "",
+        f"guard {record['version']}" if record["version"] else "",
+    ]
+    command = " ".join(record["command"]) or "(command unknown)"
+    return [
+        _shown(document["run"], _WIDTH),
+        f"  {_shown(command, _WIDTH - 2)}",
+        f"  {_shown(', '.join(part for part in parts if part), _WIDTH - 2)}",
+    ]
+
+
+def _wrapped(words: str, indent: str = "") -> list[str]:
+    """Lines of at most the width, broken at spaces."""
+    lines, line = [], ""
+    for word in _shown(words, 400).split(" "):
+        if line and len(indent + line) + 1 + len(word) > _WIDTH - _LABEL:
+            lines.append(indent + line)
+            line = word
+        else:
+            line = f"{line} {word}" if line else word
+    return [*lines, indent + line] if line else lines
+
+
+def _ended(ended: Mapping[str, Any]) -> list[str]:
+    why = [line for reason in ended["why"] for line in _wrapped(f"· {reason}")]
+    return [*_wrapped(f"{ended['certainty']}: {ended['words']}"), *why[:6]]
+
+
+def _memory(memory: Mapping[str, Any]) -> list[str]:
+    lines = []
+    growth = memory["growth"]
+    if growth:
+        shape = "" if growth["shape"] == "steady" else f", {growth['shape']}"
+        still = ", and still at the end" if growth["to_the_end"] else ""
+        lines.append(
+            f"grew {human_bytes(growth['rate_bytes_per_s'])}/s for {human_duration(growth['seconds'])}{shape}{still}: "
+            f"{human_bytes(growth['from_bytes'])} → {human_bytes(growth['to_bytes'])}"
+        )
+    else:
+        lines.append("did not grow" if memory["samples"] > 1 else "no samples tell of it")
+    limit, peak = memory["limit_bytes"], memory["peak_bytes"]
+    if peak is not None:
+        of = ""
+        if limit:
+            share = human_percent((memory["peak_use_bytes"] or peak) / limit)
+            of = f"; {share} of the limit of {human_bytes(limit)} ({memory['limit_source'] or '?'}) in use at most"
+        lines += _wrapped(f"peak {human_bytes(peak)}{of}")
+    times = [f"{name} {human_duration(spent)}" for name, spent in memory["time_in_state_s"].items() if spent > 0]
+    if memory["highest_state"] != "ok":
+        lines += _wrapped(f"highest state {memory['highest_state']} ({', '.join(times)})")
+    for kill in memory["oom_kills"][:2]:
+        when = f" after {human_duration(kill['elapsed_s'])}" if kill["elapsed_s"] is not None else ""
+        who = f"process {kill['pid']} ({kill['name']})" if kill["pid"] is not None else "an unknown process"
+        size = f" with {human_bytes(kill['rss_bytes'])}" if kill["rss_bytes"] is not None else ""
+        lines.append(_shown(f"the kernel OOM-killed {who}{size}{when}"))
+    return lines
+
+
+def _place(found: Mapping[str, Any]) -> str:
+    if not found.get("file"):
+        return ""
+    return f" ({found['file']}:{found['line']})" if found.get("line") else f" ({found['file']})"
+
+
+def _holders(holders: Mapping[str, Any]) -> list[str]:
+    lines: list[str] = []
+    for process in holders["processes"][:_MOST_FUNCTIONS]:
+        share = f", {human_percent(process['share'])} of the growth" if process["share"] else ""
+        gained = f": +{human_bytes(process['gained_bytes'])}{share}" if process["gained_bytes"] > 0 else ""
+        if gained or not lines:
+            lines.append(
+                _shown(f"process {process['pid']} ({process['name']}){gained}, held {_size(process['bytes'])}")
+            )
+    suspect = holders["suspect"]
+    if holders["growth"]:
+        word = "growth" if holders["growth"]["enough"] else "growth (little evidence)"
+        lines += _functions(word, holders["growth"], suspect)
+    elif suspect and suspect["function"]:
+        share = f", {human_percent(suspect['share'])} of the growth" if suspect["share"] is not None else ""
+        word = "growth" if suspect["enough"] else "growth (little evidence)"
+        lines.append(_shown(f"{word}: {suspect['function']}{_place(suspect)}{share}"))
+    if holders["heap"]:
+        lines += _functions("heap", holders["heap"], None)
+    if not holders["growth"] and not holders["heap"] and not (suspect and suspect["function"]):
+        lines.append("its functions: no growth or heap evidence was taken")
+        if holders["busy"]:
+            lines += _functions("busy (CPU, which is not who holds memory)", holders["busy"], None)
+    return lines
+
+
+def _functions(word: str, found: Mapping[str, Any], suspect: Mapping[str, Any] | None) -> list[str]:
+    lines = []
+    for each in found["functions"][:_MOST_FUNCTIONS]:
+        known = suspect if suspect and suspect["function"] == each["function"] and suspect.get("line") else each
+        amount = f" {human_bytes(each['self'])}" if not word.startswith("busy") else ""
+        lines.append(_shown(f"{word}: {human_percent(each['share'])}{amount} {each['function']}{_place(known)}"))
+    return lines
+
+
+def _running(running: Mapping[str, Any]) -> list[str]:
+    processes = running["processes"]
+    shown = [f"{each['pid']} ({each['name']}) {_size(each['rss_bytes'])}" for each in processes[:4]]
+    more = (running["process_count"] or 0) - len(shown)
+    lines = [_shown(", ".join(shown) + (f" and {more} more" if more > 0 else ""))] if shown else []
+    stack = running["stack"]
+    if stack:
+        frames = [f"{frame['function']}{_place(frame)}" for frame in stack["frames"]]
+        rest = " < …" if len(frames) > _MOST_FRAMES else ""
+        when = "frozen below the limit, it was in" if stack["frozen"] else "in"
+        lines += _wrapped(f"{when} {' < '.join(frames[:_MOST_FRAMES])}{rest}")[:2]
+        kinds = [f"{each['kind']} {human_bytes(each['rss_bytes'])}" for each in stack["mappings"][:4]]
+        if kinds:
+            lines.append(_shown(f"mapped {', '.join(kinds)}"))
+    if running["actions"]:
+        names = ", ".join(f"{each['action']} of {each['pid']}" for each in running["actions"][:4])
+        lines.append(_shown(f"guard was at work on {names}"))
+    return lines
+
+
+def _failed(failed: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines = []
+    for trouble in failed[:_MOST_FAILED]:
+        times = f" ({trouble['times']} times)" if trouble["times"] > 1 else ""
+        said = trouble["said"] if trouble["said"] and trouble["said"] != trouble["reason"] else ""
+        word = "skipped" if trouble["event"] == "action.skipped" else "failed"
+        lines.append(_shown(f"{trouble['what']} {word}{times}: {trouble['reason']}{f': {said}' if said else ''}"))
+        if trouble["hint"]:
+            lines.append(_shown(f"  try: {trouble['hint']}"))
+    if len(failed) > _MOST_FAILED:
+        lines.append(f"and {len(failed) - _MOST_FAILED} more: --json")
+    return lines
+
+
+def _limit(limit: Mapping[str, Any] | None) -> list[str]:
+    if limit is None:
+        return []
+    peak = human_bytes(limit["highest_peak_bytes"])
+    lived = "so far it would have lived with" if limit["unfinished"] else "it would have lived with"
+    if limit["oom_killed"]:
+        lived = "it wanted more than"
+    died = [
+        f"{human_bytes(each['limit_bytes'])} after {human_duration(each['at_s'])}"
+        for each in limit["deaths"]
+        if each["at_s"] is not None
+    ]
+    lines = _wrapped(f"{lived} {peak}" + (f", and died with {', '.join(died)}" if died else ""))
+    if limit["caution"]:
+        lines += _wrapped(limit["caution"])
+    return [*lines, *limit["resources_yaml"].splitlines()]

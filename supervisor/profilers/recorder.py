@@ -1,0 +1,321 @@
+"""Slices of a CPU profile: one run of a profiler each, watched while it runs."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from supervisor import cgroup
+from supervisor.analysis import folded
+from supervisor.profilers import interpreter, lent, pace, pyspy, runner, stdlib
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+
+    class Engine(Protocol):
+        """A profiler that records slices; `last_resort`: there is no other one to try after it."""
+
+        name: str
+        last_resort: bool
+
+        def serves(self, pid: int) -> bool:
+            """Whether it still is the engine for this process."""
+
+        def record(self, pid: int, plan: pace.Plan, seconds: float, meter: Meter) -> Piece:
+            """One slice. Raises Failure."""
+
+
+_SLACK_S = 8.0
+_STARTED_S = 0.1  # of a profiler: from here on its processor time is that of samples
+_LEAST_WINDOW_S = 0.25
+_LENT_HZ = 20  # every read of a lent memory is answered by this process
+
+
+class Options:
+    """What is recorded: see the options of these names of `guard profile`."""
+
+    __slots__ = ("gil", "idle", "native", "subprocesses", "threads")
+
+    def __init__(
+        self,
+        *,
+        gil: bool = False,
+        idle: bool = False,
+        native: bool = False,
+        subprocesses: bool = False,
+        threads: bool = False,
+    ) -> None:
+        self.gil = gil
+        self.idle = idle
+        self.native = native
+        self.subprocesses = subprocesses
+        self.threads = threads
+
+
+class Meter:
+    """What a running profiler's samples cost: called by `runner.run` as its watch."""
+
+    def __init__(self, plan: pace.Plan, of: pace.Pace) -> None:
+        self.plan = plan
+        self.cost_s = 0.0
+        self.seconds = 0.0
+        self.limit_s = float("inf")
+        self.dear = self.overdue = False
+        self._pace = of
+        self._began_s = time.monotonic()
+        self._base: tuple[float, float] | None = None
+
+    def __call__(self, pid: int) -> bool:
+        """Whether the slice should end now: its time is up, or it takes much more than the budget."""
+        now_s = time.monotonic()
+        cost_s = _cost_s(pid, waiting=not self.plan.way.nonblocking)
+        if cost_s is None:
+            return False
+        if self._base is None:
+            if now_s - self._began_s >= _STARTED_S:
+                self._base = (now_s, cost_s)
+        else:
+            self.seconds, self.cost_s = now_s - self._base[0], cost_s - self._base[1]
+        self.overdue = now_s - self._began_s >= self.limit_s
+        self.dear = self.seconds >= _LEAST_WINDOW_S and self._pace.too_dear(self.plan, self.cost_s, self.ticks)
+        return self.overdue or self.dear
+
+    @property
+    def ticks(self) -> float:
+        """Samples that were due while it was watched."""
+        return self.seconds * self.plan.rate_hz
+
+
+def _cost_s(pid: int, *, waiting: bool) -> float | None:
+    """Seconds that all threads of a profiler ran or, with `waiting`, wanted to; None when it is gone.
+
+    While it waits for a processor the target that it stopped waits as well: on a busy machine that is most of what a
+    sample costs.
+    """
+    total = 0
+    try:
+        names = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return None
+    for name in names:
+        words = (cgroup.read_text(f"/proc/{pid}/task/{name}/schedstat") or "").split()
+        if len(words) >= 2:
+            total += int(words[0]) + (int(words[1]) if waiting else 0)
+    return total / 1e9
+
+
+class Piece:
+    """One recorded slice. `ticks`: how often all stacks were read; exact when `ticks_known`, else what was due."""
+
+    __slots__ = (
+        "counts", "cpu_s", "dear", "engine", "errors", "interrupted", "late", "metered_cost_s", "metered_ticks", "plan",
+        "seconds", "ticks", "ticks_known",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        engine: str,
+        counts: folded.Counts,
+        plan: pace.Plan,
+        done: runner.Completed,
+        meter: Meter,
+        asked_s: int,
+        elapsed_s: float,
+    ) -> None:
+        said = done.stdout.decode("utf-8", "replace")
+        self.engine = engine
+        self.counts = counts
+        self.plan = plan
+        self.errors = _errors(said)
+        self.interrupted = done.interrupted
+        self.dear = meter.dear
+        self.cpu_s = done.cpu_s
+        self.metered_cost_s = meter.cost_s
+        self.metered_ticks = meter.ticks
+        started_s = min(_STARTED_S, elapsed_s / 2)
+        # py-spy ends by itself after rate × duration samples, however long that takes: so a slice that lasted is whole.
+        self.ticks_known = done.code == 0 and not (done.cut or done.hung or done.interrupted) and elapsed_s >= asked_s
+        behind = meter.overdue and meter.limit_s > asked_s  # it had fewer samples than that by far
+        self.late = "behind in sampling" in said or done.hung or behind
+        if behind:
+            self.ticks_known = True
+        if self.ticks_known:
+            self.ticks = float(plan.rate_hz * asked_s)
+            self.seconds = max(float(asked_s), elapsed_s - started_s)
+            self.late = self.late or self.seconds > 1.1 * asked_s + 0.1
+        else:
+            self.seconds = elapsed_s - started_s
+            self.ticks = plan.rate_hz * self.seconds
+
+    @property
+    def samples(self) -> int:
+        """Stacks that were counted."""
+        return sum(self.counts.values())
+
+
+class PySpy:
+    """py-spy: any Python up to the newest it knows."""
+
+    name = "py-spy record"
+    last_resort = True
+
+    def __init__(self, options: Options) -> None:
+        self.program = pyspy.find()
+        self._extra = [f"--{name}" for name in ("idle", "native", "subprocesses", "threads") if getattr(options, name)]
+
+    def serves(self, pid: int) -> bool:
+        """Always: it tells itself what it can't read."""
+        return True
+
+    def record(self, pid: int, plan: pace.Plan, seconds: float, meter: Meter) -> Piece:
+        """One run into an unnamed file. Raises Failure.
+
+        Where only the watcher may read the process, it is read by what that lent, without stopping.
+        """
+        loan = lent.of(pid)
+        if loan is not None:
+            plan = pace.Plan(pace.Way(True, plan.way.gil), min(plan.rate_hz, _LENT_HZ), plan.threads, plan.reason)
+        extra = [*self._extra, *(["--gil"] if plan.way.gil else [])]
+
+        def argv(output: str, duration_s: int) -> list[str]:
+            return pyspy.record_argv(
+                self.program,
+                pid,
+                output,
+                rate_hz=plan.rate_hz,
+                duration_s=duration_s,
+                nonblocking=plan.way.nonblocking,
+                extra=extra,
+            )
+
+        done, text, asked_s, elapsed_s = _run(argv, seconds, meter, loan)
+        kept, empty = without_empty(text.splitlines())
+        try:
+            counts = folded.parse(kept)
+        except folded.FoldedError as error:
+            raise pyspy.Failure("profiler-garbage", str(error), f"{self.program} record --pid {pid}") from error
+        if not counts and (done.code != 0 or done.hung) and not done.interrupted:
+            raise pyspy.explain(done.stderr, done.code, hung=done.hung, pid=pid)
+        piece = Piece(self.name, counts, plan, done, meter, asked_s, elapsed_s)
+        piece.errors += empty
+        return piece
+
+
+def without_empty(lines: list[str]) -> tuple[list[str], int]:
+    """The lines that hold a stack, and the samples of those that hold none.
+
+    Without stopping, py-spy can read a stack in the moment of its end: it then writes a weight without a stack.
+    """
+    kept = []
+    empty = 0
+    for line in lines:
+        if line.startswith(" ") and line[1:].isascii() and line[1:].isdigit():
+            empty += int(line[1:])
+        else:
+            kept.append(line)
+    return kept, empty
+
+
+class Stdlib:
+    """The standard library's own, from Python 3.15 on."""
+
+    name = stdlib.ENGINE
+    last_resort = False
+
+    def __init__(self, found: interpreter.Interpreter, options: Options) -> None:
+        self._found = found
+        self._options = options
+
+    def serves(self, pid: int) -> bool:
+        """Whether the process runs the same interpreter."""
+        now = interpreter.look(pid)
+        return now is not None and now.program == self._found.program
+
+    def record(self, pid: int, plan: pace.Plan, seconds: float, meter: Meter) -> Piece:
+        """One run of the target's interpreter. Raises Failure."""
+        options = self._options
+        plan = pace.Plan(pace.Way(True, plan.way.gil), plan.rate_hz, plan.threads, plan.reason)
+
+        def argv(output: str, duration_s: int) -> list[str]:
+            return stdlib.attach_argv(
+                self._found.program,
+                pid,
+                output,
+                rate_hz=plan.rate_hz,
+                duration_s=duration_s,
+                gil=plan.way.gil,
+                idle=options.idle,
+                native=options.native,
+            )
+
+        done, text, asked_s, elapsed_s = _run(argv, seconds, meter)
+        try:
+            counts = stdlib.parse(text.splitlines(), threads=options.threads)
+        except folded.FoldedError as error:
+            raise pyspy.Failure("profiler-garbage", str(error), " ".join(argv("FILE", 1))) from error
+        if not counts and (done.code != 0 or done.hung) and not done.interrupted:
+            raise pyspy.Failure("profiler-failed", done.stderr.strip()[-300:], " ".join(argv("FILE", 1)))
+        return Piece(self.name, counts, plan, done, meter, asked_s, elapsed_s)
+
+
+def _run(
+    argv: Any, seconds: float, meter: Meter, loan: lent.Lent | None = None
+) -> tuple[runner.Completed, str, int, float]:
+    """Run a profiler for so long; what it wrote, the whole seconds it was asked for, and how long it took."""
+    asked_s = max(1, -int(-seconds // 1))
+    meter.limit_s = seconds if seconds < asked_s else asked_s * 1.5 + 0.5
+    fd = os.memfd_create("profile", 0)
+    began_s = time.monotonic()
+    try:
+        line = argv(f"/proc/self/fd/{fd}", asked_s)
+        done = runner.run(line, asked_s + _SLACK_S, keep=(fd,), watch=meter, loan=loan)
+        text = os.pread(fd, os.fstat(fd).st_size, 0).decode("utf-8", "replace")
+    except OSError as error:
+        raise pyspy.Failure("profiler-not-started", str(error), f"{line[0]} --version") from error
+    finally:
+        os.close(fd)
+    return done, text, asked_s, time.monotonic() - began_s
+
+
+def py_spy(options: Options) -> Engine:
+    """py-spy as the engine. Raises Failure when it isn't installed."""
+    return PySpy(options)
+
+
+def engine(pid: int, options: Options) -> Engine:
+    """The engine for a process: the standard library's profiler where its interpreter brings one, else py-spy."""
+    found = interpreter.look(pid)
+    if found is not None and stdlib.reads(found) and not options.subprocesses:
+        return Stdlib(found, options)
+    return py_spy(options)
+
+
+def tracer(pid: int) -> int:
+    """The process that traces this one (a debugger, strace, another guard), 0 for nobody: no second one can."""
+    _, found, rest = (cgroup.read_text(f"/proc/{pid}/status") or "").partition("TracerPid:")
+    words = rest.split(maxsplit=1)
+    return int(words[0]) if found and words and words[0].isdigit() else 0
+
+
+def pressure() -> float:
+    """The share of the last ten seconds in which somebody waited for a processor; 0 where nobody counts it.
+
+    Under a real-time policy, which the profiler inherits, it is others that wait.
+    """
+    if os.sched_getscheduler(0) in (os.SCHED_FIFO, os.SCHED_RR):
+        return 0.0
+    return min(1.0, (cgroup.waiting_percent(cgroup.read_text("/proc/pressure/cpu") or "") or 0.0) / 100)
+
+
+def record(pid: int, *, rate_hz: int, seconds: int) -> Piece:
+    """One slice by py-spy with nothing special about it. Raises Failure."""
+    plan = pace.Plan(pace.Way(False, False), rate_hz, 1, "")
+    return py_spy(Options()).record(pid, plan, seconds, Meter(plan, pace.Pace(rate_hz, None, 1.0, (plan.way,))))
+
+
+def _errors(said: str) -> int:
+    """N of py-spy's `Errors: N`."""
+    _, found, rest = said.rpartition("Errors: ")
+    digits = rest.split()[:1] if found else []
+    return int(digits[0]) if digits and digits[0].isdigit() else 0

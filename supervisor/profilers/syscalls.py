@@ -1,0 +1,123 @@
+"""Stopping a thread where its process asks the kernel for memory, when page faults can't be counted.
+
+Most containers refuse perf events and allow ptrace. New memory comes by mmap, mremap and brk: an arena of 1 MiB for
+Python's small objects, or one large object. So for a moment the threads stop at their system calls, and the one that
+asks for memory is held where it asks. What it got is looked for again a moment later: a mapping that is gone by then
+was temporary, and its stack gets no weight. Each system call costs the process some 10 µs while a trap is armed.
+
+Sources: ptrace(2) (PTRACE_GET_SYSCALL_INFO), syscall(2), mmap(2).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import struct
+import time
+
+from supervisor.profilers import faults
+
+_GET_SYSCALL_INFO = 0x420E
+_ENTRY, _EXIT = 1, 2
+_INFO_BYTES = 88
+# mmap, mremap, brk
+_NUMBERS = {"x86_64": (9, 25, 12), "aarch64": (222, 216, 214)}
+_PROT_WRITE, _MAP_ANONYMOUS, _MAP_STACK = 2, 0x20, 0x20000
+_LEAST_BYTES = 64 << 10  # less is no arena and no large object
+
+
+class SyscallTrap:
+    """Catches a thread at a call that takes memory. Raises OSError where ptrace is refused."""
+
+    cost_share = 0.5
+    PATIENCE_S = 0.05
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._numbers = _NUMBERS.get(platform.machine())
+        if self._numbers is None:
+            raise OSError(38, "not written for this processor")
+        self._tracer = faults.Tracer(syscalls=True)
+        self._asked: dict[int, int] = {}  # tid -> bytes it asks for, until the call returns
+        self._got: tuple[int, int] | None = None
+
+    def close(self) -> None:
+        """Give everything back."""
+        self.release()
+
+    def arm(self, period: int) -> None:
+        """Have the threads stop at their next system calls."""
+        self._asked.clear()
+        self._got = None
+        failure: OSError | None = None
+        seized = 0
+        for tid in faults.threads(self._pid)[: faults.MOST_THREADS]:
+            try:
+                self._tracer.seize(tid)
+            except OSError as error:
+                failure = error
+                continue
+            seized += 1
+            self._tracer.interrupt(tid)
+        if not seized and failure is not None:
+            raise failure
+
+    def wait(self, timeout_s: float) -> int | None:
+        """The thread that got memory, stopped as its call returns; or None."""
+        deadline_s = time.monotonic() + min(timeout_s, self.PATIENCE_S)
+        while (stopped := self._tracer.next(deadline_s)) is not None:
+            tid, number = stopped
+            if number == faults.SYSCALL_STOP:
+                if self._takes_memory(tid):
+                    return tid
+                number = 0
+            self._tracer.go_on(tid, number)
+        return None
+
+    def release(self) -> None:
+        """Let all threads go."""
+        self._tracer.release()
+
+    def stays(self) -> bool | None:
+        """False when the memory that was caught has been given back since; that it is mapped doesn't say it is used."""
+        if self._got is None:
+            return None
+        start, size = self._got
+        covered = 0
+        try:
+            with open(f"/proc/{self._pid}/maps", "rb") as file:
+                for line in file:
+                    low, _, high = line.split(None, 1)[0].partition(b"-")
+                    covered += max(0, min(int(high, 16), start + size) - max(int(low, 16), start))
+        except (OSError, ValueError):
+            return None
+        return None if covered >= size // 2 else False
+
+    def _takes_memory(self, tid: int) -> bool:
+        """At a call's entry: what it asks for is noted. At its return: whether it got that."""
+        buffer = ctypes.create_string_buffer(_INFO_BYTES)
+        if faults.libc.ptrace(_GET_SYSCALL_INFO, tid, _INFO_BYTES, ctypes.addressof(buffer)) <= 0:
+            return False
+        what = buffer.raw[0]
+        if what == _ENTRY:
+            size = self._size(*struct.unpack_from("=7Q", buffer.raw, 24))
+            if size >= _LEAST_BYTES:
+                self._asked[tid] = size
+        elif what == _EXIT and (size := self._asked.pop(tid, 0)):
+            value, failed = struct.unpack_from("=qB", buffer.raw, 24)
+            if not failed:
+                # brk returns the new end and is never taken back in part by what follows: nothing to look for.
+                self._got = None if size == _LEAST_BYTES else (value & (1 << 64) - 1, size)
+                return True
+        return False
+
+    def _size(self, number: int, *arguments: int) -> int:
+        """Bytes that a call asks for; of brk, which names an end and no size, the least that counts."""
+        assert self._numbers is not None
+        mmap, mremap, brk = self._numbers
+        if number == mmap:
+            wanted = arguments[2] & _PROT_WRITE and arguments[3] & _MAP_ANONYMOUS and not arguments[3] & _MAP_STACK
+            return arguments[1] + 1 if wanted else 0
+        if number == mremap:
+            return arguments[2] + 1 if arguments[2] > arguments[1] else 0
+        return _LEAST_BYTES if number == brk and arguments[0] else 0

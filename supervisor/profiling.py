@@ -1,0 +1,317 @@
+"""`guard profile`: a profile now, of a command's whole life or of a while of a running process.
+
+The worker is the one that `guard run` starts at the state profiling; here it is asked for by a person.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any
+
+from supervisor import files, launch, pid1, run, sample, workers
+from supervisor.actions.task import command_line
+from supervisor.config import Config
+from supervisor.errors import GuardError, UsageError
+from supervisor.model import Start
+from supervisor.place import Place
+from supervisor.progress import Progress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+MODES = {"smart": "", "dev": "development", "prod": "production", "ci": "ci", "critical": "critical"}
+FORMATS = (".md", ".folded", ".svg", ".speedscope.json", ".pb.gz")
+PID_DURATION_S = 10.0
+_FINISH_S = 30.0  # for a worker to write what it has once its process is gone
+_TICK_S = 0.2
+_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+HEAP_HINT = "pip install memray && python -m memray run -o heap.bin SCRIPT"
+
+
+class Wish:
+    """What the command line asks for. `duration_s` None: the whole life of a command; `output` is absolute or None."""
+
+    __slots__ = ("as_json", "cpu", "duration_s", "flags", "heap", "mode", "output")
+
+    def __init__(
+        self,
+        *,
+        cpu: bool,
+        heap: bool,
+        mode: str,
+        duration_s: float | None,
+        output: str | None,
+        flags: dict[str, bool],
+        as_json: bool,
+    ) -> None:
+        if mode not in MODES:
+            raise UsageError(f"--mode {mode!r}: not accepted", why=f"it takes {', '.join(MODES)}")
+        self.cpu, self.heap = (cpu, heap) if cpu or heap else (True, True)
+        self.mode = mode
+        self.duration_s = duration_s
+        self.output = None if output is None else checked_output(output)
+        self.flags = flags
+        self.as_json = as_json
+        if self.heap and not self.cpu and not heap_engine():
+            raise UsageError(
+                "--heap: this guard has no heap profiler", why="it takes CPU profiles only", hint=HEAP_HINT
+            )
+
+
+def heap_engine() -> bool:
+    """Whether heap profiles can be taken."""
+    return "heap-profile" in workers.DEADLINES_S
+
+
+def checked_output(path: str) -> str:
+    """The absolute path of --output. Raises UsageError for a format that isn't known or a place that can't be."""
+    if format_of(path) is None:
+        known = ", ".join(FORMATS)
+        raise UsageError(f"--output {path!r}: no format goes by that name", why=f"the formats are {known}")
+    full = os.path.abspath(path)
+    if os.path.isdir(full):
+        raise UsageError(f"--output {path!r} is a directory", hint=f"--output {os.path.join(path, 'profile.md')}")
+    try:
+        os.makedirs(os.path.dirname(full), exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--output {path!r}", why=os.strerror(error.errno or 0), hint="name a place you own") from None
+    if not os.access(os.path.dirname(full), os.W_OK | os.X_OK):
+        raise UsageError(f"--output {path!r}", why="its directory can't be written", hint="name a place you own")
+    return full
+
+
+def format_of(path: str) -> str | None:
+    """The suffix that names the format, or None."""
+    return next((suffix for suffix in FORMATS if os.path.basename(path).endswith(suffix)), None)
+
+
+def settle(given: dict[str, list[str]], environ: dict[str, str], mode: str, pid: int | str = "self") -> Config:
+    """The Config of a mode: that of the environment it names, or the detected one's. Raises UsageError."""
+    named = MODES[mode]
+    if named == "critical":
+        return run.settle(given, environ, pid, mode=named)
+    return run.settle({**given, "env": [named]} if named else given, environ, pid)
+
+
+def of_command(
+    given: dict[str, list[str]],
+    wish: Wish,
+    command: list[str],
+    mask: Iterable[int],
+    environ: bytes | None,
+    tell: Callable[[Outcome], None],
+    keep: tuple[int, ...] = (),
+) -> int:
+    """Run a command as `guard run` does and profile it; its exit code. `keep`: descriptors that stay open.
+
+    What came out is told as soon as it is there. Raises GuardError only before the target started.
+    """
+    environment = launch.original_environment() if environ is None else launch.split_environment(environ)
+    config = settle(given, run.text_environment(environment), wish.mode)
+    place = Place(config, wish.mode, command)
+    try:
+        target = launch.start(command, config, environment, mask)
+    except GuardError:
+        place.discard()
+        raise
+    init = pid1.Init(target, config)
+    init.install()
+    launch.let_go((*init.descriptors, *keep))
+    session = _Session(init, config, wish, place, target.pid, command, tell)
+    try:
+        session.begin(whole_life=wish.duration_s is None)
+        session.follow_target()
+    except Exception:  # no fault of guard's may take the target its init or change its exit code
+        run.tell_fault()
+        pid1.serve(init)
+    return init.code
+
+
+def of_process(
+    given: dict[str, list[str]], wish: Wish, pid: int, environ: bytes | None, tell: Callable[[Outcome], None]
+) -> None:
+    """Profile a running process. Raises GuardError when there is no such process or it gave nothing."""
+    environment = launch.original_environment() if environ is None else launch.split_environment(environ)
+    process = sample.read_process(pid)
+    if process is None or process.state in ("Z", "X"):
+        raise UsageError(f"there is no process {pid}", hint="guard profile --pid PID, with a pid that ps shows")
+    config = settle(given, run.text_environment(environment), wish.mode, pid)
+    command = command_line(pid) or [process.name]
+    place = Place(config, wish.mode, command)
+    init = pid1.Init(None, config)
+    init.install()
+    os.chdir("/")
+    session = _Session(init, config, wish, place, pid, command, tell)
+    session.begin(whole_life=False)
+    session.follow_worker()
+    if session.outcome.failures:
+        raise session.outcome.failures[0]
+
+
+class Outcome:
+    """What came out: `results` by kind (`outcome` ok or failed, see `work`), the `files`, and what is missing."""
+
+    def __init__(self, place: Place, pid: int, command: list[str]) -> None:
+        self.run = place.run
+        self.directory = place.directory
+        self.moved = place.moved
+        self.pid = pid
+        self.command = command
+        self.results: dict[str, dict[str, Any]] = {}
+        self.absent: dict[str, str] = {}
+        self.output: str | None = None
+        self.trouble: GuardError | None = None
+
+    @property
+    def files(self) -> list[str]:
+        """Paths of all evidence."""
+        return [path for result in self.results.values() for path in result.get("paths", ())]
+
+    @property
+    def failures(self) -> list[GuardError]:
+        """What failed, explained."""
+        failed = [
+            GuardError(
+                f"no {kind} of process {self.pid}: {result.get('reason', '')}",
+                why=str(result.get("said", "")),
+                hint=str(result.get("hint", "")),
+            )
+            for kind, result in self.results.items()
+            if result.get("outcome") != "ok"
+        ]
+        return failed + ([self.trouble] if self.trouble else [])
+
+
+class _Session:
+    """The workers of one `guard profile`, beside an init that goes on."""
+
+    def __init__(
+        self,
+        init: pid1.Init,
+        config: Config,
+        wish: Wish,
+        place: Place,
+        pid: int,
+        command: list[str],
+        tell: Callable[[Outcome], None],
+    ) -> None:
+        self.init = init
+        self.config = config
+        self.wish = wish
+        self.place = place
+        self.pid = pid
+        self.command = command
+        self.workers = workers.Workers(init.poller)
+        self.outcome = Outcome(place, pid, command)
+        duration = wish.duration_s
+        self._duration_s = duration if init.target is not None else duration or PID_DURATION_S
+        self._tell = tell
+        self._progress = Progress(config.quiet)
+        self._began_s = time.monotonic()
+
+    def begin(self, *, whole_life: bool) -> None:
+        """Start the workers."""
+        kinds = ["cpu-profile"] if self.wish.cpu else []
+        if self.wish.heap and heap_engine():
+            kinds.append("heap-profile")
+        elif self.wish.heap:
+            self.outcome.absent["heap-profile"] = f"this guard has no heap profiler; try: {HEAP_HINT}"
+        process = sample.read_process(self.pid)
+        now_s = time.monotonic()
+        for kind in kinds:
+            start = Start(kind, "profiling", self.pid, "guard profile")
+            spec = self._spec(start, process.start_ticks if process else None)
+            worker = self.workers.begin(start, spec, now_s, float("inf") if whole_life else self._duration_s or 0.0)
+            worker.was_stopped = process is not None and process.state in ("T", "t")
+        self._progress.begin(self._duration_s, f"profiling {self.pid}")
+
+    def _spec(self, start: Start, start_ticks: int | None) -> dict[str, Any]:
+        return workers.spec_of(
+            self.config,
+            start,
+            start_ticks,
+            directory=self.place.directory,
+            name=self.place.next_name(start.state, start.kind),
+            run=self.place.run,
+            command=self.command,
+            profile_mode=self.wish.mode,
+            duration=self._duration_s,
+            patient=self.init.target is not None,
+            progress=True,
+            **self.wish.flags,
+        )
+
+    # -- waiting --------------------------------------------------------------------------------------------------
+
+    def follow_target(self) -> None:
+        """Serve the target until it, its group and the workers have ended."""
+        ending = False
+        while True:
+            now_s = time.monotonic()
+            left_s: float | None = None
+            if self.init.status is not None:
+                if not ending:
+                    ending = True
+                    self._target_ended(now_s)
+                left_s = self.init.group_left(now_s)
+                if left_s is None and not self.workers.running:
+                    break
+            self._step(now_s, left_s)
+        self.init.reap()
+
+    def _target_ended(self, now_s: float) -> None:
+        for worker in self.workers.running.values():
+            worker.deadline_s = min(worker.deadline_s, now_s + _FINISH_S)
+        self._progress.end()
+
+    def follow_worker(self) -> None:
+        """Wait for the workers; what asks guard to end asks them to keep what they have."""
+        while self.workers.running:
+            self._step(time.monotonic(), None)
+
+    def _step(self, now_s: float, left_s: float | None) -> None:
+        wait_s = min(self.workers.enforce(now_s), left_s if left_s is not None else 3600.0)
+        if self._progress.shown:
+            wait_s = min(wait_s, _TICK_S)
+        self.init.pump(max(0.0, wait_s))
+        self.workers.drain()
+        for entry in self.init.take_backlog():
+            if isinstance(entry, pid1.Forwarded):
+                if self.init.target is None and entry.signal in _ENDS:
+                    for worker in self.workers.running.values():
+                        worker.ask_to_end(time.monotonic())
+            elif (found := self.workers.ended(entry.pid, entry.status)) is not None:
+                worker, result = found
+                self.outcome.results[worker.start.kind] = result
+                if not self.workers.running:
+                    self._done()
+        if self._progress.shown:
+            news = next((worker.news() for worker in self.workers.running.values()), {})
+            self._progress.show(time.monotonic() - self._began_s, news.get("samples"))
+
+    def _done(self) -> None:
+        """The last worker ended: put the profile where it was wished for, and tell."""
+        self._progress.end()
+        if self.wish.output is not None:
+            try:
+                self.outcome.output = self._deliver(self.wish.output)
+            except OSError as error:
+                why = os.strerror(error.errno or 0)
+                self.outcome.trouble = GuardError(f"--output {self.wish.output} could not be written", why=why)
+        self.place.discard()
+        self._tell(self.outcome)
+
+    def _deliver(self, output: str) -> str | None:
+        """Put the profile where --output says, in the format of its name."""
+        suffix = format_of(output) or ""
+        found = next((path for path in self.outcome.files if path.endswith(suffix)), None)
+        if found is None:
+            return None
+        with open(found, "rb") as file:
+            data = file.read()
+        place = os.path.realpath(os.path.dirname(output))
+        files.put_at(place, os.path.basename(output), data, self.config.evidence_mode)
+        return output

@@ -1,0 +1,202 @@
+"""What a run leaves in words: its record, the lines of its flight, its closing lines. Pure."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from supervisor import pid1, restart
+from supervisor.config import Level
+from supervisor.console import printable
+from supervisor.model import STATES, Sample
+from supervisor.quantities import human_bytes, human_duration, human_percent, signal_name
+
+SCHEMA_VERSION = 1
+CRASHES_OF_A_LOOP = 3
+_MOST_PROCESSES = 20
+_TERMINATION_BYTES = 4096
+
+
+def iso(seconds: float) -> str:
+    """Wall-clock time: 2026-11-24T11:16:44.123Z."""
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    return f"{whole}.{int(seconds % 1 * 1000):03d}Z"
+
+
+def thresholds(levels: Iterable[Level]) -> dict[str, dict[str, Any]]:
+    """The thresholds that hold and why."""
+    return {level.name: {"bytes": level.size_bytes, "metric": level.metric, "source": level.source} for level in levels}
+
+
+class Tally:
+    """What a run's samples add up to. `oom_kills_at_start`: the cgroup's count before the target ran."""
+
+    def __init__(self, oom_kills_at_start: int | None) -> None:
+        self.samples = 0
+        self.peak_bytes = 0
+        self.peak_use_bytes = 0
+        self.time_in_state_s = dict.fromkeys(STATES, 0.0)
+        self.highest = 0
+        self.oom_kills_at_start = oom_kills_at_start
+        self.oom_kills: int | None = None
+        self.oom_kills_of_others = 0
+        self._last_s: float | None = None
+        self._state = 0
+
+    def add(self, sample: Sample, level: int) -> None:
+        """Count a sample after which this state holds."""
+        self.samples += 1
+        self.peak_bytes = max(self.peak_bytes, sample.rss_bytes)
+        self.peak_use_bytes = max(self.peak_use_bytes, sample.use_bytes)
+        self.end(sample.at_s)
+        self._state = level
+        self.highest = max(self.highest, level)
+        if self.oom_kills_at_start is None:
+            self.oom_kills_at_start = sample.oom_kills
+        if sample.oom_kills is not None:
+            self.oom_kills = sample.oom_kills
+
+    @property
+    def new_oom_kills(self) -> int:
+        """OOM kills that the cgroup counted since the run began."""
+        return max(0, (self.oom_kills or 0) - (self.oom_kills_at_start or 0))
+
+    def end(self, now_s: float) -> None:
+        """Give the time since the last sample to the state that held."""
+        if self._last_s is not None:
+            self.time_in_state_s[STATES[self._state]] += max(0.0, now_s - self._last_s)
+        self._last_s = now_s
+
+
+def flight_line(sample: Sample, state: str, slope: float, since_s: float, wall_s: float) -> bytes:
+    """One line of flight.jsonl: the sample with its largest processes."""
+    largest = sorted(sample.processes, key=lambda process: -(process.rss_bytes or 0))[:_MOST_PROCESSES]
+    line: dict[str, Any] = {
+        "at": iso(wall_s),
+        "elapsed_s": round(since_s, 3),
+        "state": state,
+        "rss_bytes": sample.rss_bytes,
+        "use_bytes": sample.use_bytes,
+        "limit_bytes": sample.limit_bytes,
+        "slope_bytes_per_s": round(slope),
+        "oom_kills": sample.oom_kills,
+        "process_count": len(sample.processes),
+        "processes": [
+            {"pid": p.pid, "name": p.name, "rss_bytes": p.rss_bytes, "cpu_ticks": p.cpu_ticks} for p in largest
+        ],
+    }
+    if sample.pressure_percent is not None:
+        line["pressure_percent"] = sample.pressure_percent
+    if sample.high is not None:
+        line |= {"high_bytes": sample.high.high_bytes, "high_events": sample.high.events}
+    if sample.dear:
+        line |= {f"{name}_bytes": size for name, size in sample.dear.items()}
+    if sample.missing:
+        line["missing"] = dict(list(sample.missing.items())[:10])
+    return json.dumps(line, separators=(",", ":")).encode("utf-8", "backslashreplace") + b"\n"
+
+
+def outcome(status: int, *, stopped: bool, oom_kills: int) -> str:
+    """How the run ended, from the target's wait status and what else is known."""
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == 9 and oom_kills > 0:
+        return "oom-killed"
+    if stopped:
+        return "stopped"
+    return "signalled" if os.WIFSIGNALED(status) else "exited"
+
+
+def end_unseen(
+    before: Mapping[str, Any], last: Mapping[str, Any], same_boot: bool, oom_kills: int | None
+) -> tuple[str, dict[str, Any]]:
+    """Why a run that has no end record ended, and what was known last.
+
+    `before` is its start record, `last` the last line of its flight. `oom_kills` is what the cgroup counts now, None
+    when it is no longer the same group: with memory.oom.group=1 the kernel kills guard along with its target.
+    """
+    names = ("at", "state", "rss_bytes", "use_bytes", "limit_bytes")
+    known = {f"last_{name}": last[name] for name in names if name in last}
+    if not same_boot:
+        return "guard was killed or the machine went down", known
+    counted = last.get("oom_kills", before.get("oom_kills_at_start"))
+    if isinstance(oom_kills, int) and isinstance(counted, int) and oom_kills > counted:
+        kills = oom_kills - counted
+        times = "once" if kills == 1 else f"{kills} times"
+        return f"guard was killed; the kernel's OOM killer struck {times} in its cgroup after its last sample", {
+            **known,
+            "oom_kills": kills,
+        }
+    use, limit = last.get("use_bytes"), last.get("limit_bytes")
+    if isinstance(use, int) and isinstance(limit, int) and limit - use < limit // 10:
+        shown = f"{human_bytes(use)} of {human_bytes(limit)}"
+        return (
+            f"guard was killed, likely with its whole cgroup for memory: {shown} were in use at its last sample",
+            known,
+        )
+    return "guard was killed", known
+
+
+def crash_loop(before: Mapping[str, Any], command: list[str]) -> dict[str, Any]:
+    """What a run's record says of the crashes before it; empty when the run before it was no crash of this command.
+
+    `crashes_before` runs ended badly within `restart.GOOD_UP_S`, one after the other, since `crashing_since`;
+    `dropped_runs` of them left nothing but that and are gone.
+    """
+    bad = before.get("outcome") in ("signalled", "oom-killed") or (before.get("outcome") == "exited" and before["code"])
+    elapsed_s = before.get("elapsed_s")
+    soon = isinstance(elapsed_s, int | float) and elapsed_s < restart.GOOD_UP_S
+    if not bad or not soon or before.get("command") != command:
+        return {}
+    return {
+        "crashes_before": int(before.get("crashes_before", 0)) + 1,
+        "crashing_since": before.get("crashing_since") or before.get("started"),
+        "dropped_runs": int(before.get("dropped_runs", 0)),
+    }
+
+
+def ending(status: int | None) -> dict[str, Any]:
+    """Code and signal of a wait status."""
+    if status is None:
+        return {"code": 0, "signal": None}
+    by = signal_name(os.WTERMSIG(status)) if os.WIFSIGNALED(status) else None
+    return {"code": pid1.exit_code(status), "signal": by}
+
+
+def suspect_words(suspect: Mapping[str, Any] | None) -> str:
+    """The suspect for people: process, function, share of the growth."""
+    if not suspect:
+        return "no suspect: memory never grew past a threshold, or nothing could be attributed"
+    where = f"process {suspect['pid']} ({printable(str(suspect.get('name', '?')))})"
+    if not suspect.get("function"):
+        return f"{where} held the memory; its functions could not be told apart"
+    place = f" ({suspect['file']}:{suspect['line']})" if suspect.get("line") else ""
+    amount = human_bytes(suspect["bytes"])
+    return (
+        f"{where}, function {printable(str(suspect['function']))}{printable(place)}: "
+        f"{human_percent(suspect['share'])} of its growth ({amount})"
+    )
+
+
+def closing_lines(record: Mapping[str, Any], run_path: str | None) -> list[str]:
+    """Three lines for people: outcome and peak, the suspect, the next command."""
+    how = record["outcome"]
+    if record.get("signal"):
+        how += f" by {record['signal']}"
+    reached = record["highest_state"]
+    first = (
+        f"guard: {how}, code {record['code']}, after {human_duration(record['elapsed_s'])}; "
+        f"peak {human_bytes(record['peak_bytes'])} of {human_bytes(record['limit_bytes'])}, highest state {reached}"
+    )
+    evidence = [path for path in record["evidence"] if path.endswith(".md")]
+    growth = [path for path in evidence if "growth" in path] or evidence
+    following = growth[-1] if growth else (f"{run_path}/events.jsonl" if run_path else None)
+    last = f"guard: next: less {following}" if following else "guard: next: guard doctor"
+    return [first, f"guard: {suspect_words(record.get('suspect'))}", last]
+
+
+def termination_text(record: Mapping[str, Any], run_path: str | None) -> bytes:
+    """At most 4 KB for /dev/termination-log."""
+    text = "\n".join(closing_lines(record, run_path)) + "\n"
+    return text.encode("utf-8", "backslashreplace")[:_TERMINATION_BYTES]

@@ -1,0 +1,3 @@
+"""guard's version."""
+
+VERSION = "0.1.0"

@@ -1,0 +1,161 @@
+"""`guard compare` from outside: exit codes, reports, CI."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.integration
+Guard = Callable[..., "subprocess.CompletedProcess[bytes]"]
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "profiles"
+CLEAN = {
+    key: value
+    for key, value in os.environ.items()
+    if not key.startswith(("GUARD_", "MEMORY_", "GITHUB_", "GITLAB_")) and key not in ("CI", "JENKINS_URL")
+}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A directory with a baseline and a newer profile in which `render` takes twice as long."""
+    names = ["render", "parse", "load", "save", "log", "sort"]
+    for file, factor in (("baseline", 1), ("current", 2)):
+        lines = [
+            f"main (app.py:1);{name} (app.py:{n + 3}) {5000 * (factor if n == 0 else 1)}\n"
+            for n, name in enumerate(names)
+        ]
+        path = tmp_path / "profiles" / f"{file}.folded"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("".join(lines))
+        (tmp_path / "profiles" / f"{file}.meta.json").write_text(json.dumps({"used_rate_hz": 100, "whole": True}))
+    (tmp_path / "app.py").write_text("\n" * 9)
+    return tmp_path
+
+
+def compared(run_guard: Guard, place: Path, *options: str, env: dict[str, str] | None = None) -> Any:
+    sides = ["--baseline", "profiles/baseline.folded", "--current", "profiles/current.folded"]
+    return run_guard("compare", *sides, *options, cwd=place, env=CLEAN | (env or {}))
+
+
+def test_a_regression_and_its_limit(run_guard: Guard, place: Path) -> None:
+    done = compared(run_guard, place)
+    text = done.stdout.decode()
+    assert done.returncode == 0 and not done.stderr
+    assert text.startswith("# Performance comparison") and "| +100.0 % self | +50.0 s |" in text
+    assert text.splitlines()[-1].startswith("guard compare: ❌ regression; slower: render +100.0 % (+50.0 s)")
+    for limit, code in (("5%", 1), ("99", 1), ("101%", 0)):
+        assert compared(run_guard, place, "--fail-on", limit).returncode == code
+
+
+@pytest.mark.parametrize(("name", "start"), [("r.md", "# Performance"), ("r.html", "<!DOCTYPE html>"), ("r.json", "{")])
+def test_reports(run_guard: Guard, place: Path, name: str, start: str) -> None:
+    done = compared(run_guard, place, "--output", f"reports/{name}")
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) == 1  # the rest is in the report
+    path = place / "reports" / name
+    assert path.read_text().startswith(start)
+    assert path.stat().st_mode & 0o777 == 0o600
+    if name == "r.html":
+        assert path.read_text().count("<svg") == 2
+
+
+def test_a_baseline_in_markdown_takes_its_stacks_from_its_run(run_guard: Guard, place: Path) -> None:
+    done = run_guard("profile", "--demo", "--cpu", "--output", "profiles/baseline.md", cwd=place, env=CLEAN)
+    assert done.returncode == 0, done.stderr
+    options = ["--baseline", "profiles/baseline.md", "--current", "latest", "--output", "r.html"]
+    assert run_guard("compare", *options, cwd=place, env=CLEAN).returncode == 0
+    assert (place / "r.html").read_text().count("<svg") == 2
+
+
+def test_json(run_guard: Guard, place: Path) -> None:
+    done = compared(run_guard, place, "--json", "--fail-on", "5%", env={"GITHUB_ACTIONS": "true"})
+    document = json.loads(done.stdout)
+    assert done.returncode == 1 and document["failed"] is True
+    assert document["functions"][0]["function"] == "render" and document["score"] == pytest.approx(85.71)
+    assert b"::error" in done.stderr
+
+
+def test_github_gets_a_summary_and_annotations(run_guard: Guard, place: Path) -> None:
+    env = {
+        "GITHUB_ACTIONS": "true",
+        "CI": "true",
+        "GITHUB_STEP_SUMMARY": str(place / "summary"),
+        "GITHUB_WORKSPACE": str(place),
+    }
+    done = compared(run_guard, place, env=env)
+    lines = done.stdout.decode().splitlines()
+    assert (place / "summary").read_text().startswith("# Performance comparison")
+    assert "::warning file=app.py,line=3,title=Performance regression::render takes +50.0 s more" in lines[0]
+    assert lines[-1].startswith("guard compare (GitHub Actions): ❌ regression")
+    done = compared(run_guard, place, "--fail-on", "5%", env=env)
+    assert done.returncode == 1 and done.stdout.startswith(b"::error file=app.py,line=3,")
+
+
+def test_other_systems_are_named(run_guard: Guard, place: Path) -> None:
+    assert b"guard compare (GitLab CI): " in compared(run_guard, place, env={"GITLAB_CI": "true"}).stdout
+
+
+def test_the_defaults_are_the_baseline_and_the_newest(run_guard: Guard, place: Path) -> None:
+    done = run_guard("compare", cwd=place, env=CLEAN)
+    assert done.returncode == 2 and b"there is no baseline" in done.stderr and b"guard profile --output" in done.stderr
+    baseline = place / "profiles" / "baseline.md"
+    baseline.write_bytes((FIXTURES / "bun.md").read_bytes())
+    os.utime(place / "profiles" / "current.folded", (1, 1))
+    done = run_guard("compare", "--json", cwd=place, env=CLEAN)
+    document = json.loads(done.stdout)
+    assert [each["path"].endswith("profiles/baseline.md") for each in document["baseline"]] == [True]
+    assert [each["path"].endswith("profiles/current.folded") for each in document["current"]] == [True]
+
+
+def test_real_formats_against_each_other(run_guard: Guard, place: Path) -> None:
+    done = run_guard(
+        "compare", "--baseline", FIXTURES / "pyspy.speedscope.json", "--current", FIXTURES / "pyspy.raw.txt", "--json",
+        cwd=place, env=CLEAN,
+    )  # fmt: skip
+    document = json.loads(done.stdout)
+    assert document["per"] == "share" and document["verdict"] == "no detectable change"
+    assert {row["function"] for row in document["functions"]} >= {"parse", "render", "serve", "main"}
+    assert all(row["verdict"] == "no detectable change" for row in document["functions"])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--baseline", "nothing"], b"there is no profile nothing"),
+        (["--current", "app.py"], b"white space"),
+        (["--fail-on", "many"], b"it takes a percentage"),
+        (["--per", "week"], b"it takes auto, run, second, share"),
+        (["--output", "report.pdf"], b"its end names no format"),
+        (["--output", "app.py/x.md"], b"can't be written"),
+        (["--per", "second"], b"how long was recorded"),
+        (["--nope"], b"No such option"),
+    ],
+)
+def test_bad_input_is_explained(run_guard: Guard, place: Path, options: list[str], words: bytes) -> None:
+    done = compared(run_guard, place, *options)
+    assert done.returncode == 2
+    assert words in done.stderr and b"Traceback" not in done.stderr
+
+
+def test_a_closed_pipe_and_a_name_that_is_no_text(run_guard: Guard, place: Path) -> None:
+    odd = os.fsencode(place) + b"/profiles/\xff.folded"
+    with open(odd, "wb") as file:
+        file.write((place / "profiles" / "current.folded").read_bytes())
+    done = run_guard("compare", "--baseline", "profiles/baseline.folded", "--current", odd, cwd=place, env=CLEAN)
+    assert done.returncode == 0
+    read, write = os.pipe()
+    os.close(read)
+    process = subprocess.Popen(
+        [*done.args[:3], "compare", "--baseline", odd, "--current", odd],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        cwd=place,
+    )
+    os.close(write)
+    assert b"Traceback" not in process.communicate(timeout=60)[1]

@@ -1,0 +1,78 @@
+"""`guard doctor` on this machine, for real."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.integration
+Guard = Callable[..., subprocess.CompletedProcess[bytes]]
+
+
+def by_name(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {entry["name"]: entry for entry in document["capabilities"]}
+
+
+def test_on_a_throw_away_process(run_guard: Guard) -> None:
+    done = run_guard("doctor", "--json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    found = by_name(document)
+    assert document["target"] is None
+    assert document["counts"]["total"] == len(found)
+    for name in ("processes in /proc", "py-spy", "stacks", "CPU profile", "growth names the function", "isolated"):
+        assert found[name]["status"] == "works", found[name]
+    assert all(entry["hint"] for entry in found.values() if entry["status"] == "refused")
+
+
+def test_on_a_python_process_that_goes_on(run_guard: Guard) -> None:
+    program = "import time\nprint(flush=True)\nwhile True: time.sleep(0.01)"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as target:
+        assert target.stdout is not None
+        target.stdout.readline()
+        done = run_guard("doctor", "--pid", str(target.pid), "--json")
+        alive = target.poll() is None
+        with open(f"/proc/{target.pid}/status") as status:
+            fields = dict(line.split(":\t", 1) for line in status.read().splitlines() if ":\t" in line)
+        target.kill()
+    found = by_name(json.loads(done.stdout))
+    assert alive and fields["State"][0] in "SR" and fields["TracerPid"].strip() == "0"
+    assert found["stacks"]["status"] == "works"
+    assert found["growth names the function"]["status"] == "absent"
+
+
+def test_on_a_process_that_is_not_python(run_guard: Guard) -> None:
+    with subprocess.Popen(["sleep", "60"]) as target:
+        done = run_guard("doctor", "--pid", str(target.pid), "--json")
+        target.kill()
+    found = by_name(json.loads(done.stdout))
+    for name in ("stacks", "stacks without stopping", "CPU profile"):
+        assert (found[name]["status"], found[name]["detail"]) == ("absent", "the process is not Python")
+
+
+def test_no_such_process(run_guard: Guard) -> None:
+    done = run_guard("doctor", "--pid", "4194304")
+    assert done.returncode == 2
+    assert b"there is no process 4194304" in done.stderr and b"try: guard doctor --pid" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_another_users_process_is_refused_with_what_to_do(run_guard: Guard, tmp_path: Any) -> None:
+    interpreter = "/usr/bin/python3"
+    if not os.path.exists(interpreter):
+        pytest.skip("no interpreter that another user can read")
+    code = (
+        "import sys; sys.path[:0] = ['.']\n"
+        "from supervisor import checks, sample, tryout\n"
+        f"scene = tryout.Scene(1, sample.read_process({os.getpid()}), 'self', '/nowhere', throwaway=False)\n"
+        "print(tryout.bounded(tryout.Check('x', checks.same_user), scene))\n"
+    )
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    done = subprocess.run([interpreter, "-B", "-c", code], cwd=root, user=65534, capture_output=True, text=True)
+    assert "refused" in done.stdout and "SYS_PTRACE" in done.stdout, done.stderr

@@ -1,0 +1,162 @@
+"""The whole post-mortem on folders that anybody may have made: it answers, in JSON, on one screen."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from supervisor import evidence, postmortem
+from supervisor.postmortem.kernel import Facts
+
+RUN = "20261124T111644Z-app-42-abcd"
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=30),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=6,
+)
+RECORD: dict[str, Any] = {
+    "run": RUN, "command": ["app"], "pid": 43, "guard_pid": 42, "started": "2026-11-24T11:16:44Z", "version": "1",
+    "limit_bytes": 100_000_000, "limit_source": "cgroup v2 /x", "outcome": "oom-killed", "signal": "SIGKILL",
+    "code": 137, "oom_kills": 1, "host": "h", "boot_id": "b", "peak_bytes": 9 * 10**7, "peak_use_bytes": 9 * 10**7,
+    "highest_state": "critical", "time_in_state_s": {"ok": 3.0}, "elapsed_s": 9.0, "ended": "2026-11-24T11:16:54Z",
+    "suspect": {"pid": 43, "name": "app", "function": "f", "file": "a.py", "line": 3, "share": 1.0, "bytes": 8 * 10**7},
+}  # fmt: skip
+LINE: dict[str, Any] = {
+    "at": "2026-11-24T11:16:50Z", "elapsed_s": 3.0, "state": "warning", "rss_bytes": 5 * 10**7, "use_bytes": 5 * 10**7,
+    "limit_bytes": 10**8, "slope_bytes_per_s": 10**7, "oom_kills": 0, "process_count": 1,
+    "processes": [{"pid": 43, "name": "app", "rss_bytes": 5 * 10**7, "cpu_ticks": 7}],
+}  # fmt: skip
+EVENT: dict[str, Any] = {
+    "timestamp": "2026-11-24T11:16:50Z", "level": "info", "event": "action.finished", "action": "growth", "pid": 43,
+    "state": "warning", "enough": True, "reason": "x", "said": "y", "hint": "z", "guilty_pid": 43, "guilty_name": "app",
+    "outcome": "exited", "suspect": {"function": "f", "file": "a.py", "line": 3, "share": 1.0, "bytes": 8 * 10**7},
+}  # fmt: skip
+STACKS = {"pid": 43, "threads": [{"owns_gil": True, "active": True, "frames": [{"name": "f", "line": 3}]}]}
+EVENTS = ("action.finished", "action.failed", "action.started", "state.changed", "run.exited", "capability.missing")
+
+
+def write(root: Path, record: Any, lines: list[Any], events: list[Any], stacks: Any, noise: bytes) -> None:
+    folder, memory = root / "monitored" / RUN, root / "auto-memory" / RUN
+    folder.mkdir(parents=True)
+    memory.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps(record))
+    (folder / "flight.jsonl").write_bytes(b"".join(json.dumps(line).encode() + b"\n" for line in lines) + noise)
+    (folder / "events.jsonl").write_bytes(b"".join(json.dumps(event).encode() + b"\n" for event in events) + noise)
+    (memory / "001-warning-growth.folded").write_bytes(b"main (a.py);f (a.py:3) 80000000\n" + noise)
+    (memory / "002-critical-stacks.stacks.json").write_text(json.dumps(stacks))
+    (memory / "002-critical-stacks.meta.json").write_bytes(noise)
+
+
+def mangled(known: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.dictionaries(st.sampled_from(sorted(known)), JSON, max_size=4).map(lambda changes: known | changes)
+
+
+@settings(max_examples=150)
+@given(
+    mangled(RECORD),
+    st.lists(mangled(LINE), max_size=5),
+    st.lists(mangled(EVENT) | st.sampled_from(EVENTS).map(lambda name: EVENT | {"event": name}), max_size=5),
+    st.just(STACKS) | mangled(STACKS) | JSON,
+    st.binary(max_size=40),
+)
+def test_it_answers_whatever_is_in_the_files(record: Any, lines: Any, events: Any, stacks: Any, noise: bytes) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        write(Path(place), record, lines, events, stacks, noise)
+        run = evidence.find(place)
+        for facts in (Facts("here", log=()), Facts("elsewhere")):
+            document = postmortem.examine(run, facts)
+            json.dumps(document, allow_nan=False)
+            assert document["ended"]["certainty"] in ("certain", "likely", "unknown")
+            text = postmortem.text(document)
+            assert text.isprintable() or set(text) - {"\n"} == {c for c in text if c.isprintable()}
+            assert document["next"]["type"] in text.replace("\\\\", "\\") or not document["next"]["type"].isprintable()
+
+
+def test_what_a_whole_run_says(tmp_path: Path) -> None:
+    lines = [LINE | {"elapsed_s": float(n), "rss_bytes": 10**7 * n, "use_bytes": 10**7 * n,
+                     "processes": [{"pid": 43, "name": "app", "rss_bytes": 10**7 * n, "cpu_ticks": n}]}
+             for n in range(1, 10)]  # fmt: skip
+    failed = EVENT | {"event": "action.failed", "action": "stacks", "reason": "ptrace-refused", "said": "EPERM",
+                      "hint": "guard doctor"}  # fmt: skip
+    write(tmp_path, RECORD, lines, [failed, failed | {"reason": "ptrace-refused"}], STACKS, b"")
+    document = postmortem.examine(evidence.find(str(tmp_path)), Facts("here", log=()))
+    assert document["ended"]["cause"] == "oom-kill" and document["ended"]["cgroup"] == "/x"
+    growth = document["memory"]["growth"]
+    assert (growth["rate_bytes_per_s"], growth["seconds"], growth["to_the_end"]) == (10**7, 8.0, True)
+    holders = document["holders"]
+    assert holders["processes"] == [
+        {"pid": 43, "name": "app", "gained_bytes": 8 * 10**7, "bytes": 9 * 10**7, "share": 1.0}
+    ]
+    assert holders["growth"]["functions"] == [
+        {"function": "f", "file": "a.py", "line": 3, "self": 8 * 10**7, "share": 1.0}
+    ]
+    assert document["running"]["stack"]["frames"][0]["function"] == "f"
+    (trouble,) = document["failed"]
+    assert (trouble["what"], trouble["times"], trouble["hint"]) == ("stacks", 2, "guard doctor")
+    assert document["next"]["type"].endswith("001-warning-growth.folded")
+    text = postmortem.text(document)
+    for words in ("certain: OOM-killed", "grew 10 MB/s for 8 s", "process 43 (app): +80 MB", "growth: 100 %",
+                  "stacks failed (2 times): ptrace-refused: EPERM", "try: guard doctor", "resources:"):  # fmt: skip
+        assert words in text, words
+    # Growth and heap come before whoever was busy.
+    assert text.index("growth: 100 %") < text.index("running")
+    assert len(text.splitlines()) <= 40
+
+
+def test_the_busy_function_is_named_last_and_as_such(tmp_path: Path) -> None:
+    write(tmp_path, RECORD | {"suspect": None}, [LINE], [], STACKS, b"")
+    memory = tmp_path / "auto-memory" / RUN
+    (memory / "001-warning-growth.folded").unlink()
+    (memory / "003-profiling-cpu-profile.folded").write_text("main (a.py);spin (a.py) 90\nmain (a.py) 10\n")
+    document = postmortem.examine(evidence.find(str(tmp_path)), Facts("elsewhere"))
+    assert document["holders"]["growth"] is None and document["holders"]["busy"]["functions"][0]["function"] == "spin"
+    assert "not who holds memory" in postmortem.text(document)
+    (memory / "004-profiling-heap-profile.folded").write_text("main (a.py);keep (a.py) 90\n")
+    document = postmortem.examine(evidence.find(str(tmp_path)), Facts("elsewhere"))
+    assert "heap: 100 %" in postmortem.text(document) and "spin" not in postmortem.text(document)
+
+
+def test_a_process_frozen_below_its_limit_is_what_counts(tmp_path: Path) -> None:
+    write(tmp_path, RECORD, [LINE], [], STACKS, b"")
+    frozen = STACKS | {
+        "frozen": True,
+        "threads": [{"active": False, "frames": [{"name": "take", "short_filename": "a.py", "line": 6}]}],
+        "mappings": [{"kind": "anonymous", "rss_bytes": 3 * 10**7}, {"kind": "anonymous", "rss_bytes": 10**7}, {}],
+    }
+    (tmp_path / "auto-memory" / RUN / "001-warning-growth.stacks.json").write_text(json.dumps(frozen))
+    document = postmortem.examine(evidence.find(str(tmp_path)), Facts("elsewhere"))
+    stack = document["running"]["stack"]
+    assert stack["frozen"] and stack["frames"][0] == {"function": "take", "file": "a.py", "line": 6}
+    assert stack["mappings"][0] == {"kind": "anonymous", "rss_bytes": 4 * 10**7}
+    text = postmortem.text(document)
+    assert "frozen below the limit, it was in take (a.py:6)" in text and "mapped anonymous 40 MB" in text
+
+
+def test_what_the_next_guard_said_of_it(tmp_path: Path) -> None:
+    """Its cgroup may be gone by now; when the next guard started in it, it was there and had counted."""
+    write(tmp_path, RECORD | {"outcome": None}, [LINE], [], STACKS, b"")
+    later = tmp_path / "monitored" / "20261124T111700Z-app-50-abcd"
+    later.mkdir()
+    said = {"event": "previous_run.found", "run": RUN, "oom_kills": 1, "reason": "the OOM killer struck once"}
+    (later / "events.jsonl").write_text(json.dumps(said) + "\n")
+    document = postmortem.examine(evidence.find(str(tmp_path), RUN), Facts("here", log=None))
+    assert (document["ended"]["cause"], document["ended"]["certainty"]) == ("oom-kill", "likely")
+    assert "the next guard here said: the OOM killer struck once" in document["ended"]["why"]
+    (later / "events.jsonl").write_text(json.dumps(said | {"run": "another"}) + "\n")
+    document = postmortem.examine(evidence.find(str(tmp_path), RUN), Facts("here", log=None))
+    assert document["ended"]["cause"] == "guard-killed"
+
+
+def test_oom_kills_under_a_target_that_lived_on(tmp_path: Path) -> None:
+    seen = {"event": "oom.detected", "timestamp": "2026-11-24T11:16:50Z", "pid": 44, "name": "w", "rss_bytes": 10**7}
+    write(tmp_path, RECORD | {"outcome": "exited", "code": 0, "signal": None}, [LINE], [seen], STACKS, b"")
+    document = postmortem.examine(evidence.find(str(tmp_path)), Facts("elsewhere"))
+    (kill,) = document["memory"]["oom_kills"]
+    assert (kill["pid"], kill["name"], kill["elapsed_s"]) == (44, "w", 6.0)
+    assert document["ended"]["cause"] == "exit" and any("outlived" in reason for reason in document["ended"]["why"])
+    assert "the kernel OOM-killed process 44 (w) with 10 MB after 6 s" in postmortem.text(document)

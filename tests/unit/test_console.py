@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from supervisor.console import line, printable
+
+HEAD = {"timestamp": "t", "level": "info"}
+CHANGE: dict[str, Any] = {
+    **HEAD, "level": "warning", "event": "state.changed", "from": "ok", "to": "warning", "rss_bytes": 134 * 10**6,
+    "use_bytes": 140 * 10**6, "threshold_bytes": 128 * 10**6, "metric": "rss",
+    "reason": "second sample in a row past the threshold", "headroom_bytes": 10**9, "guilty_pid": 7,
+    "guilty_name": ") Z\n\x1b[31m",
+}  # fmt: skip
+
+
+def test_a_change_of_state() -> None:
+    shown = line(CHANGE)
+    assert shown.startswith("guard 🟡 ok → warning: 134 MB, threshold 128 MB of rss; second sample")
+    assert "\x1b" not in shown and "\n" not in shown and "; 7 () Z\\n" in shown
+    assert line({**CHANGE, "metric": "cgroup"}).startswith("guard 🟡 ok → warning: 140 MB, threshold 128 MB of cgroup")
+
+
+def test_an_event_without_words_of_its_own() -> None:
+    event = {**HEAD, "level": "error", "event": "a.b", "x_bytes": 2000, "y_s": 0.5, "z": None}
+    assert line(event) == "guard error: a.b x 2 kB · y 500 ms"
+
+
+@pytest.mark.parametrize(
+    ("event", "shown"),
+    [
+        (
+            {"event": "action.finished", "action": "growth", "pid": 7, "path": "/a/001-warning-growth.md",
+             "elapsed_s": 19, "enough": True, "suspect": {"function": "leak", "share": 0.98}},
+            "guard   growth of 7: done in 19 s, leak takes 98 % of the growth → 001-warning-growth.md",
+        ),
+        (
+            {"event": "action.failed", "action": "stacks", "pid": 7, "reason": "not-python", "said": "no", "hint": "x"},
+            "guard   stacks of 7: failed, not-python (no); try: x",
+        ),
+        (
+            {"event": "signal.forwarded", "signal": "SIGTERM", "sent": "SIGQUIT", "count": 2, "to": "group"},
+            "guard   SIGTERM forwarded as SIGQUIT to the group 2 times",
+        ),
+        (
+            {"event": "run.exited", "outcome": "signalled", "signal": "SIGKILL", "code": 137, "elapsed_s": 5,
+             "peak_bytes": 10**6},
+            "guard ■ signalled by SIGKILL, code 137, after 5 s; peak 1 MB",
+        ),
+    ],
+)  # fmt: skip
+def test_short_lines(event: dict[str, Any], shown: str) -> None:
+    assert line({**HEAD, **event}) == shown
+
+
+def test_bidi_marks_are_shown_not_obeyed() -> None:
+    assert printable("a\u202eb") == "a\\u202eb"

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from supervisor import store
+from supervisor.disk import Disk
+
+
+def make(root: Path, run: str = "20261124T111644Z-app-1-abcd") -> store.Store:
+    return store.Store(str(root), run, 0o600, 10**9, Disk())
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (["/usr/bin/app", "x"], "app"),
+        (["python3.11", "-u", "scripts/leak.py"], "leak"),
+        (["python", "-m", "gunicorn", "app:app"], "gunicorn"),
+        (["python", "-c", "print()"], "python"),
+        (["sh", "run.sh"], "run"),
+        (["a b/ü$(x)"], "x"),
+        (["..."], "command"),
+        ([], "watch"),
+        (["x" * 300], "x" * 40),
+    ],
+)
+def test_names(command: list[str], name: str) -> None:
+    assert store.command_name(command) == name
+
+
+def test_a_run_id_sorts_by_time_and_tells_what_ran() -> None:
+    first, second = store.run_id(["a"], 7, 1e9), store.run_id(["a"], 7, 1e9 + 1)
+    assert (
+        first < second and first.startswith("20010909T014640Z-a-7-") and len(first) == len("20010909T014640Z-a-7-abcd")
+    )
+
+
+def test_all_is_private(tmp_path: Path) -> None:
+    old = os.umask(0)
+    try:
+        place = make(tmp_path / "profiles")
+        place.begin({"outcome": None})
+        place.category("auto-memory")
+        place.flight.add(b"{}\n")
+    finally:
+        os.umask(old)
+    for path in (tmp_path / "profiles").rglob("*"):
+        mode = stat.S_IMODE(path.stat().st_mode)
+        assert mode == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_a_live_run_is_locked_and_no_previous_one(tmp_path: Path) -> None:
+    first = make(tmp_path, "20260101T000000Z-a-1-0000")
+    first.begin({"run": "20260101T000000Z-a-1-0000", "outcome": None})
+    second = "20260102T000000Z-a-2-0000"
+    assert store.previous_run(str(tmp_path), second) is None
+    assert first._lock_fd is not None
+    fcntl.flock(first._lock_fd, fcntl.LOCK_UN)
+    found = store.previous_run(str(tmp_path), second)
+    assert found is not None and found["run"] == "20260101T000000Z-a-1-0000"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "\x00"])
+def test_a_record_cut_short_trips_nobody(tmp_path: Path, text: str) -> None:
+    run = tmp_path / "monitored" / "20260101T000000Z-a-1-0000"
+    run.mkdir(parents=True)
+    (run / "run.json").write_text(text)
+    found = store.previous_run(str(tmp_path), "x")
+    assert found is None or found["unreadable"]
+
+
+def test_the_budget_is_kept_by_command_and_survives_garbage(tmp_path: Path) -> None:
+    place = make(tmp_path)
+    assert place.spent_before("app", 0) == []
+    place.note_spent("app", [("growth", "warning", 100.0), ("stacks", "critical", 200.0)])
+    place.note_spent("other", [("growth", "warning", 300.0)])
+    assert place.spent_before("app", 150) == [("stacks", "critical", 200.0)]
+    for garbage in ("", "[]", '{"app": 3}', '{"app": [["x"]]}'):
+        (tmp_path / "budget.json").write_text(garbage)
+        assert place.spent_before("app", 0) == []
+        place.note_spent("app", [])
+
+
+def fails(path: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[store.Store | None, list[Any]]:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    return store.open_store(str(path), "20260101T000000Z-a-1-0000", 0o600, 10**9)
+
+
+def test_a_file_or_a_link_in_its_place_falls_back_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    place, moved = fails(tmp_path / "file", tmp_path, monkeypatch)
+    assert place is not None and place.root.startswith(str(tmp_path / "tmp"))
+    assert moved == [(str(tmp_path / "file"), "Not a directory", place.root)]
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to("elsewhere")
+    place, moved = fails(tmp_path / "link", tmp_path, monkeypatch)
+    assert place is not None and moved[0][1] == "it is a link, and guard follows none"
+    assert os.listdir(tmp_path / "elsewhere") == []
+
+
+def test_with_no_place_at_all_there_is_only_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "tmp").write_text("")
+    place, moved = fails(tmp_path / "file", tmp_path, monkeypatch)
+    assert place is None and [entry[2] for entry in moved] == [None, None]
+
+
+def test_a_fallback_that_another_user_made_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    shared = tmp_path / "tmp" / f"guard-{os.getuid()}"
+    shared.mkdir(parents=True)
+    shared.chmod(0o777)
+    place, _ = fails(tmp_path / "file", tmp_path, monkeypatch)
+    assert place is None
+
+
+def test_records_are_json(tmp_path: Path) -> None:
+    place = make(tmp_path)
+    place.begin({"command": ["\udcff"], "outcome": None})
+    place.end({"outcome": "exited"})
+    assert json.loads(Path(place.run_path, "run.json").read_text()) == {"outcome": "exited"}
