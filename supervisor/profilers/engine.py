@@ -1,0 +1,77 @@
+"""Which engine profiles a process: told by its program, its command and what it has mapped. Nothing is attached."""
+
+from __future__ import annotations
+
+import os
+
+from supervisor.profilers import interpreter
+
+PYTHON, NODE, BUN, OTHER = "python", "node", "bun", "other"
+_TELLING = (b"/libpython", b"/libnode.so")
+_MOST_WORD = 4096
+
+
+class Facts:
+    """What tells: the path of the `program` ("" where it can't be read), the `command`, names of mapped `libraries`.
+
+    Of the libraries only those that tell are needed: libpython and libnode.
+    """
+
+    __slots__ = ("command", "libraries", "program")
+
+    def __init__(self, program: str, command: tuple[str, ...] = (), libraries: tuple[str, ...] = ()) -> None:
+        self.program = program
+        self.command = command
+        self.libraries = libraries
+
+
+def choose(facts: Facts) -> str:
+    """`python`, `node`, `bun` or `other`. Pure.
+
+    The program counts before the libraries: a Node that maps libpython (an add-on) is a Node. The command is only
+    asked where the program can't be read (another user's process): anybody may write there what he likes.
+    """
+    by_program = _named(facts.program or (facts.command[0] if facts.command else ""))
+    if by_program != OTHER:
+        return by_program
+    if any(name.startswith("libnode.so") for name in facts.libraries):
+        return NODE
+    libraries = [name for name in facts.libraries if name.startswith("libpython")]
+    return PYTHON if interpreter.told_by(facts.program, libraries) is not None else OTHER
+
+
+def of(pid: int) -> str:
+    """The engine for a process as it is now; `other` for one that is gone or can't be read."""
+    return choose(look(pid))
+
+
+def look(pid: int) -> Facts:
+    """The facts of a process; what can't be read is empty."""
+    try:
+        program = os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        program = ""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            words = file.read(_MOST_WORD).split(b"\0")[:-1]
+    except OSError:
+        words = []
+    try:
+        with open(f"/proc/{pid}/maps", "rb") as file:
+            mapped = {line.rstrip(b"\n").rpartition(b"/")[2] for line in file if any(word in line for word in _TELLING)}
+    except OSError:
+        mapped = set()
+    return Facts(program, tuple(map(os.fsdecode, words)), tuple(sorted(map(os.fsdecode, mapped))))
+
+
+def _named(program: str) -> str:
+    """By the program's name alone: `python3.13t`, `nodejs`, `node-22`, npm's `bun.exe`."""
+    name = os.path.basename(program.removesuffix(" (deleted)")).removesuffix(".exe")
+    if interpreter.told_by(program, []) is not None:
+        return PYTHON
+    for engine, known in ((NODE, ("nodejs", "node")), (BUN, ("bunx", "bun"))):
+        for word in known:
+            rest = name.removeprefix(word)
+            if rest != name and rest.lstrip("-.0123456789") in ("", "debug", "profile", "baseline"):
+                return engine
+    return OTHER
