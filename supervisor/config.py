@@ -10,8 +10,8 @@ from itertools import pairwise
 
 from supervisor import environment
 from supervisor.errors import UsageError
-from supervisor.quantities import BadValue, Threshold, human_bytes, human_duration, human_percent
-from supervisor.settings import BY_NAME, ENVIRONMENTS, LEVELS, PRESET, PRESETS, SETTINGS, Setting
+from supervisor.quantities import BadValue, Threshold, human_bytes, human_duration, human_percent, masked_url
+from supervisor.settings import BY_NAME, ENVIRONMENTS, LEVELS, PRESET, PRESETS, SECRET_KINDS, SETTINGS, Setting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,6 +95,13 @@ class Config:
     profile_duration: float
     cooldown: float
     max_actions: int
+    on_warning: tuple[str, ...] | None
+    on_critical: tuple[str, ...] | None
+    on_profiling: tuple[str, ...] | None
+    on_exit: tuple[str, ...] | None
+    hook_timeout: float
+    signal_at: tuple[tuple[str, int], ...]
+    notify: str | None
     keep_runs: int
     keep_age: float
     keep_bytes: int
@@ -116,6 +123,7 @@ class Config:
         adjusted: tuple[dict[str, Any], ...],
         unknown: tuple[str, ...],
         ignored: tuple[str, ...],
+        distrusted: tuple[str, ...],
     ) -> None:
         self.values = values
         self.chosen = chosen  # thresholds before any was moved
@@ -125,6 +133,8 @@ class Config:
         self.adjusted = adjusted
         self.unknown = unknown
         self.ignored = ignored
+        self.distrusted = distrusted  # variables of a file that may not set them
+        self.directory = ""  # where guard was started
         for setting in SETTINGS:
             setattr(self, setting.key, values[setting.name].value)
 
@@ -138,14 +148,17 @@ def resolve(
     nested: bool = False,
     file_name: str = ".env.profiling",
     mode: str = "",
+    file_is_named: bool = False,
 ) -> Config:
     """The Config of these sources. `nested`: another guard is among the ancestors; `mode`: a preset whose values
-    come before the environment's. Raises UsageError.
+    come before the environment's; `file_is_named`: a person chose the file. Raises UsageError.
     """
+    distrusted = [] if file_is_named else _distrusted(entries or {})
+    entries = {name: entry for name, entry in (entries or {}).items() if name not in distrusted}
     values: dict[str, Value] = {}
     ignored: list[str] = []
     for setting in SETTINGS:
-        found = _explicit(setting, given, environ, entries or {}, nested, ignored, file_name)
+        found = _explicit(setting, given, environ, entries, nested, ignored, file_name)
         if found is not None:
             values[setting.name] = found
     detected = environment.detect(environ, container=facts.container, terminal=facts.terminal)
@@ -163,7 +176,7 @@ def resolve(
     adjusted = _adapt(values, facts)
     chosen = {name: values[name] for name in LEVELS}
     levels = _levels(values, facts, adjusted)
-    unknown = tuple(name for name in (*environ, *(entries or {})) if _unknown(name, environ.get(name, "")))
+    unknown = tuple(name for name in (*environ, *entries) if _unknown(name, environ.get(name, "")))
     return Config(
         values,
         chosen=chosen,
@@ -173,7 +186,14 @@ def resolve(
         adjusted=tuple(adjusted),
         unknown=unknown,
         ignored=tuple(ignored),
+        distrusted=tuple(distrusted),
     )
+
+
+def _distrusted(entries: Mapping[str, Entry]) -> list[str]:
+    """What a file that was just found may not set: a checkout must not make guard run its commands."""
+    trusted = {variable for setting in SETTINGS if setting.trusted for variable in setting.variables}
+    return [name for name in entries if name in trusted]
 
 
 def one(
@@ -233,6 +253,8 @@ def _parse(setting: Setting, text: str, name: str, where: str) -> Any:
         return setting.parse(text)
     except BadValue as error:
         shown = text if len(text) <= 80 else text[:77] + "..."
+        if setting.kind in SECRET_KINDS:
+            shown = "…"
         raise UsageError(f"{name}={shown!r} {where}: not accepted", why=f"it takes {error}") from None
 
 
@@ -383,6 +405,10 @@ def show(name: str, value: Any) -> str:
         return " ".join(_one(each) for each in value) or "-"
     if setting.kind == "switch":
         return "on" if value else "off"
+    if setting.kind == "command":
+        return f"{value[0]} …" if len(value) > 1 else str(value[0])
+    if setting.kind in SECRET_KINDS:
+        return masked_url(value)
     if setting.kind == "share":
         return human_percent(value)
     if setting.kind == "size":
@@ -408,7 +434,7 @@ def plain(name: str, value: Any) -> Any:
         return {"bytes": value.size_bytes} if value.size_bytes is not None else {"share": value.share}
     if BY_NAME[name].repeat:
         return [_one(each) for each in value]
-    if value is not None and BY_NAME[name].kind in ("signal", "mode"):
+    if value is not None and BY_NAME[name].kind in ("signal", "mode", *SECRET_KINDS):
         return show(name, value)
     return value
 

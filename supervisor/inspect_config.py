@@ -68,6 +68,7 @@ def document(given: dict[str, list[str]], environ: dict[str, str]) -> dict[str, 
         "adjusted": list(config.adjusted),
         "unknown": list(config.unknown),
         "ignored": list(config.ignored),
+        "distrusted": list(config.distrusted),
     }
 
 
@@ -104,6 +105,8 @@ def text(shown: dict[str, Any]) -> str:
         lines.append(f"\nunknown: {name} isn't a setting of guard's")
     for name in shown["ignored"]:
         lines.append(f"\nignored: {name}, since another guard runs above this one")
+    for name in shown["distrusted"]:
+        lines.append(f"\nignored: {name}, since a file that was only found here may name no command and no URL")
     lines += ["", f"on {machine['platform']}"]
     lines += [f"  {name:<8} {how}" for name, how in machine["differs"].items()]
     return "\n".join(lines)

@@ -132,6 +132,9 @@ class Journal:
             self.emit("info", "config.adjusted", **change)
         for name in config.ignored if first else ():
             self.emit("warning", "config.ignored", variable=name, reason="another guard runs above this one")
+        for name in config.distrusted if first else ():
+            self.emit("warning", "config.ignored", variable=name, hint=f"guard run --env-file {config.env_file}",
+                      reason="a file that was only found here may name no command and no URL")  # fmt: skip
         for name in config.unknown if first else ():
             self.emit("warning", "config.unknown", variable=name, nearest=nearest(name))
         if first and target is not None and os.getpid() != 1 and not config.subreaper:

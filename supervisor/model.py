@@ -8,6 +8,7 @@ from typing import Any
 
 from supervisor.cgroup import High
 
+SECRET = "GUARD_WORK_SECRET"  # the variable by which a worker learns what its arguments must not show
 STATES = ("ok", "warning", "critical", "profiling")
 
 

@@ -150,6 +150,50 @@ def parse_switch(text: str) -> bool:
     return found
 
 
+def parse_command(text: str) -> tuple[str, ...]:
+    """The words of a command line, quoted as for a shell; none runs it, so what only a shell understands is refused."""
+    import shlex
+
+    try:
+        words = tuple(shlex.split(text))
+    except ValueError:  # a quote that isn't closed
+        words = ()
+    if not words or not words[0] or "\0" in text:
+        raise BadValue("a command line such as './drop-caches --all', quoted as for a shell")
+    if set(words) & {"|", "||", "&&", "&", ";", ">", ">>", "<"}:
+        raise BadValue("a command that runs without a shell; sh -c '...' is one that has a shell")
+    return words
+
+
+def parse_state_signal(text: str) -> tuple[str, int]:
+    """`critical:USR1`: the state, and the signal's number."""
+    state, colon, name = text.partition(":")
+    if colon and state.strip() in ("warning", "critical", "profiling"):
+        try:
+            return state.strip(), parse_signal(name)
+        except BadValue:
+            pass
+    raise BadValue("STATE:SIGNAL such as critical:USR1, with warning, critical or profiling")
+
+
+def parse_url(text: str, schemes: tuple[str, ...]) -> str:
+    """A URL of one of these schemes with a host; it may hold secrets, see `masked_url`."""
+    scheme, separator, rest = text.partition("://")
+    host = rest.partition("/")[0].partition("?")[0].partition("#")[0].rpartition("@")[2]
+    printable = text.isascii() and all("!" <= letter <= "~" for letter in text)
+    if not separator or scheme not in schemes or not host.strip(":") or not printable or len(text) > 4096:
+        raise BadValue(f"a URL such as {schemes[0]}://example.org/path ({', '.join(schemes)})")
+    return text
+
+
+def masked_url(text: str) -> str:
+    """The URL without what may be secret in it: userinfo, path, query."""
+    scheme, _, rest = text.partition("://")
+    place, slash, path = rest.partition("/")
+    place = place.partition("?")[0].partition("#")[0].rpartition("@")[2]
+    return f"{scheme}://{place}{slash}{'…' if path else ''}"
+
+
 def parse_mode(text: str) -> int:
     """File permission bits from `0640`; only read and write bits, and the owner must keep both."""
     text = text.strip()

@@ -110,8 +110,10 @@ def settle(given: dict[str, list[str]], environ: dict[str, str], pid: int | str 
     # GUARD_ENV may stand in the file as well; foreign names (NODE_ENV, ...) are only taken from the environment.
     nested = any(key.startswith("GUARD_") for key in environ) and guard_above(os.getppid())
     config = configs.resolve(
-        given, environ, entries, facts.gather(environ, pid), nested=nested, file_name=name, mode=mode
-    )
+        given, environ, entries, facts.gather(environ, pid), nested=nested, file_name=name, mode=mode,
+        file_is_named=bool(path),
+    )  # fmt: skip
+    config.directory = os.path.abspath(".")
     config.profiles_dir = os.path.abspath(config.profiles_dir)
     config.env_file = os.path.abspath(name) if entries is not None else ""
     if config.log_file is not None:

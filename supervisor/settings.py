@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 ENVIRONMENTS = ("development", "production", "ci")
 LEVELS = ("warning", "critical", "profiling")
+_WEBHOOKS = ("https", "http", "slack+https", "slack+http", "ntfy+https", "ntfy+http")
+SECRET_KINDS = ("command", "url", "webhook")  # their values are shown in part
 
 # kind -> (how its value is written, parser)
 KINDS: dict[str, tuple[str, Callable[[str], Any]]] = {
@@ -31,6 +33,10 @@ KINDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "signal-map": ("FROM:TO", quantities.parse_signal_map),
     "exit-map": ("FROM:TO", quantities.parse_exit_map),
     "mode": ("MODE", quantities.parse_mode),
+    "command": ("CMD", quantities.parse_command),
+    "state-signal": ("STATE:SIGNAL", quantities.parse_state_signal),
+    "url": ("URL", lambda text: quantities.parse_url(text, ("https", "http"))),
+    "webhook": ("URL", lambda text: quantities.parse_url(text, _WEBHOOKS)),
     "path": ("PATH", lambda text: _non_empty(text, "a path")),
     "text": ("GLOB", lambda text: _non_empty(text, "a pattern")),
 }
@@ -43,9 +49,12 @@ def _non_empty(text: str, what: str) -> str:
 
 
 class Setting:
-    """One setting: `name` is the long option without dashes; `choices` replaces `kind`'s parser where given."""
+    """One setting: `name` is the long option without dashes; `choices` replaces `kind`'s parser where given.
 
-    __slots__ = ("aliases", "choices", "default", "group", "help", "kind", "name", "repeat", "restricted")
+    `trusted`: it names what guard runs or where it sends, so no file that just lies in the directory may set it.
+    """
+
+    __slots__ = ("aliases", "choices", "default", "group", "help", "kind", "name", "repeat", "trusted")
 
     def __init__(
         self,
@@ -58,6 +67,7 @@ class Setting:
         aliases: tuple[str, ...] = (),
         choices: tuple[str, ...] = (),
         repeat: bool = False,
+        trusted: bool = False,
     ) -> None:
         self.name = name
         self.kind = kind
@@ -67,6 +77,7 @@ class Setting:
         self.aliases = aliases
         self.choices = choices
         self.repeat = repeat
+        self.trusted = trusted
 
     @property
     def key(self) -> str:
@@ -156,6 +167,19 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("profile-duration", "duration", 10.0, "Longest CPU profile that a state starts.", group="actions"),
     Setting("cooldown", "patience", 300.0, "Least time between two actions of a kind in a state.", group="actions"),
     Setting("max-actions", "count", 5, "Most actions of a kind in a run.", group="actions"),
+    *(
+        Setting(f"on-{moment}", "command", None, f"Run when {what}, without a shell; facts in GUARD_EVENT_*.",
+                group="actions", trusted=True)
+        for moment, what in (
+            ("warning", "memory reaches warning"), ("critical", "memory reaches critical"),
+            ("profiling", "memory reaches profiling"), ("exit", "the target has ended"),
+        )
+    ),
+    Setting("hook-timeout", "duration", 30.0, "Longest that such a command may take.", group="actions"),
+    Setting("signal-at", "state-signal", (), "Send the target SIGNAL when memory reaches STATE.", group="actions",
+            repeat=True),
+    Setting("notify", "webhook", None, "POST what happens to this URL: JSON, or a message for Slack or ntfy.",
+            group="actions", trusted=True),
     Setting("keep-runs", "count", 50, "Retention: runs kept.", group="retention"),
     Setting("keep-age", "duration", 30 * 86400.0, "Retention: age of runs kept.", group="retention"),
     Setting("keep-bytes", "size", 1 << 30, "Retention: bytes kept.", group="retention"),

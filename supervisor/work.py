@@ -13,6 +13,8 @@ import signal
 import sys
 from typing import Any
 
+_MODULES = {"cpu-profile": "cpu"}  # others are called as their action
+
 
 def main(argument: str) -> int:
     """Do what the spec says; the result goes to stdout as one JSON line. Always 0 but for a bug."""
@@ -80,25 +82,9 @@ def _let_go(spec: dict[str, Any]) -> None:
 
 
 def _module(action: str) -> Any:
-    if action == "snapshot":
-        from supervisor.actions import snapshot
+    from importlib import import_module
 
-        return snapshot
-    if action == "stacks":
-        from supervisor.actions import stacks
-
-        return stacks
-    if action == "retention":
-        from supervisor.actions import retention
-
-        return retention
-    if action == "growth":
-        from supervisor.actions import growth
-
-        return growth
-    from supervisor.actions import cpu
-
-    return cpu
+    return import_module(f"supervisor.actions.{_MODULES.get(action, action.replace('-', '_'))}")
 
 
 if __name__ == "__main__":

@@ -10,13 +10,21 @@ import sys
 from typing import Any
 
 from supervisor.config import Config
-from supervisor.model import Start
+from supervisor.model import SECRET, Start
 from supervisor.version import VERSION
 
 _WORK = os.path.join(os.path.dirname(os.path.abspath(__file__)), "work.py")
 # Patience after SIGINT: two seconds for py-spy to write its file, and some for the worker to render.
 GRACE_S = 5.0
-DEADLINES_S = {"snapshot": 20.0, "stacks": 15.0, "cpu-profile": 30.0, "growth": float("inf"), "retention": 120.0}
+DEADLINES_S = {
+    "snapshot": 20.0,
+    "stacks": 15.0,
+    "cpu-profile": 30.0,
+    "growth": float("inf"),
+    "retention": 120.0,
+    "hook": 10.0,
+    "notify": 60.0,
+}
 _MOST_RESULT = 65536
 _LENT_FD = 3
 READ = b"read\n"  # a worker's line: the process that was stopped for it runs again
@@ -156,9 +164,17 @@ class Workers:
         self._open: dict[int, Worker] = {}
 
     def begin(
-        self, start: Start, spec: dict[str, Any], now_s: float, extra_s: float, memory_fd: int | None = None
+        self,
+        start: Start,
+        spec: dict[str, Any],
+        now_s: float,
+        extra_s: float,
+        memory_fd: int | None = None,
+        secret: str | None = None,
     ) -> Worker:
         """Start a worker for an action, with a descriptor of its process's memory if that is lent to it.
+
+        `secret` is what nobody may read in its arguments; the action takes it by `Task.secret`.
 
         Raises OSError (EAGAIN, ENOMEM, EMFILE, ...).
         """
@@ -180,7 +196,7 @@ class Workers:
             pid = os.posix_spawn(
                 sys.executable,
                 [sys.executable, "-IS", _WORK, json.dumps(spec)],
-                os.environ,
+                os.environ if secret is None else {**os.environ, SECRET: secret},
                 file_actions=actions,
                 setsid=True,
                 setsigmask=(signal.SIGINT, signal.SIGUSR1),  # until the worker is ready for them

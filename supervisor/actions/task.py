@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from supervisor import files, sample
+from supervisor.model import SECRET
 from supervisor.profilers.pyspy import Failure
 
 SCHEMA_VERSION = 1
@@ -26,8 +27,17 @@ class Task:
         self.started_at = time.time()
         self.paths: list[str] = []
         self._directory: str = spec["directory"]
-        self._fd = _open(self._directory, spec.get("root"), spec.get("root_id"))
+        self._fd = _open(self._directory, spec.get("root"), spec.get("root_id")) if self._directory else -1
         self._mode: int = spec.get("mode", 0o600)
+
+    @property
+    def folder(self) -> int:
+        """A descriptor of the folder; -1 when there is only the log."""
+        return self._fd
+
+    def secret(self) -> str:
+        """What the watcher told besides the spec; what this process starts doesn't inherit it."""
+        return os.environ.pop(SECRET, "")
 
     def check_target(self) -> bool:
         """Whether the process is still the one that was meant; returns whether it is stopped. Raises Failure."""

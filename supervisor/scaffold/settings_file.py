@@ -32,6 +32,7 @@ _EXAMPLES = {
     "reload-exclude": "drafts",
     "restart-max": "10",
     "restart-at": "95%",
+    "signal-at": "critical:USR1",
 }
 _HEAD = f"""\
 # Settings of guard in this directory, written by `guard init`. Valid shell (`source .env.profiling`); guard executes
@@ -46,7 +47,7 @@ def render(chosen: Mapping[str, Entry]) -> str:
     lines = [_HEAD.rstrip("\n")]
     group = ""
     for setting in SETTINGS:
-        if setting.name in _LEFT_OUT or getattr(setting, "restricted", False):
+        if setting.name in _LEFT_OUT or (setting.trusted and not any(_set(setting, chosen))):
             continue
         if setting.group != group:
             group = setting.group

@@ -28,6 +28,10 @@ _GOOD = {
     "exit-map": ["143:0"],
     "mode": ["0640"],
     "path": ["x y", "=", "."],
+    "command": ["echo 'a b'"],
+    "state-signal": ["critical:USR1"],
+    "url": ["https://a.example/x?y=z"],
+    "webhook": ["slack+https://a.example/x"],
     "text": ["*.py", "a b"],
 }
 _BAD = ["", "nan", "-1", "--", "x=y"]

@@ -15,7 +15,7 @@ from supervisor.scaffold import settings_file
 from supervisor.settings import PRESET, PRESETS, SETTINGS, Setting
 
 ROOT = Path(__file__).resolve().parents[3]
-SHOWN = [setting for setting in SETTINGS if setting.name != "env-file" and not getattr(setting, "restricted", False)]
+SHOWN = [setting for setting in SETTINGS if setting.name != "env-file" and not setting.trusted]
 
 
 def assignments(text: str) -> dict[str, envfile.Entry]:
