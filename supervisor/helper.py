@@ -1,0 +1,148 @@
+"""A process of guard's own that an option asks for, beside the target's tree: started, heard, started again.
+
+It tells JSON objects, a line each, on its stdout; what it says on stderr goes the same way, and its last words tell
+why it ended. It ends with the watcher that started it, and is begun again after a wait that grows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import sys
+import time
+from typing import Any
+
+_FOLDER = os.path.dirname(os.path.abspath(__file__))
+_AGAIN_S, _LONGEST_S = 1.0, 60.0
+_MOST_LINE = 65536
+
+
+class Helper:
+    """One such process. `failed`: why it didn't start, or ended since the last `take`; after `again_s` it is due again.
+
+    `script` is a file beside this one, run as `python -IS SCRIPT SPEC`; where `secret` is set nothing of the spec is
+    seen in its arguments: it comes by stdin.
+    """
+
+    def __init__(self, script: str, poller: select.poll, helpers: set[int], *, secret: bool = False) -> None:
+        self._script = os.path.join(_FOLDER, script)
+        self._poller = poller
+        self._helpers = helpers
+        self._secret = secret
+        self._fd = -1
+        self._pid = 0
+        self._data = b""
+        self._retry_s: float | None = None
+        self._wait_s = _AGAIN_S
+        self.again_s = 0.0
+        self.failed = ""
+
+    def begin(self, spec: dict[str, Any]) -> None:
+        """Start it; it gets `spec`, and with it `parent` (this pid) and `path` (where modules are)."""
+        self._retry_s, self.failed = None, ""
+        text = json.dumps(spec | {"parent": os.getpid(), "path": [path for path in sys.path if path]})
+        opened: list[int] = []
+        read_end = -1
+        try:
+            read_end, write_end = os.pipe2(os.O_CLOEXEC)
+            opened.append(write_end)
+            os.set_blocking(read_end, False)
+            if self._secret:
+                stdin, feed = os.pipe2(os.O_CLOEXEC)
+                opened += [stdin, feed]
+                os.set_blocking(feed, False)
+                os.write(feed, text.encode())  # a pipe holds 64 KiB
+            else:
+                opened.append(stdin := os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
+            self._pid = os.posix_spawn(
+                sys.executable,
+                [sys.executable, "-IS", self._script, *([] if self._secret else [text])],
+                os.environ,
+                file_actions=[(os.POSIX_SPAWN_DUP2, stdin, 0), (os.POSIX_SPAWN_DUP2, write_end, 1),
+                              (os.POSIX_SPAWN_DUP2, write_end, 2)],
+                setsid=True, setsigmask=(), setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+            )  # fmt: skip
+        except OSError as error:
+            if read_end >= 0:
+                os.close(read_end)
+            self._fail(error.strerror or str(error))
+            return
+        finally:
+            for fd in opened:
+                os.close(fd)
+        self._helpers.add(self._pid)
+        self._fd, self._data = read_end, b""
+        self._poller.register(read_end, select.POLLIN)
+
+    def begin_in(self, wait_s: float) -> None:
+        """Let `due` become true after this time."""
+        self._retry_s = time.monotonic() + wait_s
+
+    def due(self, now_s: float) -> bool:
+        """Whether it is time for another `begin`."""
+        return self._retry_s is not None and now_s >= self._retry_s
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until there is something to do besides reading."""
+        return max(0.0, self._retry_s - time.monotonic()) if self._retry_s is not None else float("inf")
+
+    def take(self) -> list[dict[str, Any]]:
+        """What it told since the last call."""
+        if self._fd < 0:
+            return []
+        over = self._read()
+        *lines, self._data = self._data.split(b"\n")
+        told = [found for line in lines if (found := _parsed(line))]
+        if over:
+            self._close()
+            self._fail(lines[-1].decode("utf-8", "replace")[:300] if lines else "it ended")
+        return told
+
+    def well(self) -> None:
+        """It works: should it end, the wait begins anew."""
+        self._wait_s = _AGAIN_S
+
+    def end(self) -> None:
+        """End it for good."""
+        self._retry_s = None
+        if self._fd >= 0:
+            self._close()
+            try:
+                os.kill(self._pid, signal.SIGTERM)
+            except OSError:
+                pass
+
+    def _close(self) -> None:
+        self._poller.unregister(self._fd)
+        os.close(self._fd)
+        self._fd = -1
+
+    def _read(self) -> bool:
+        """Take what it said; whether it closed its end."""
+        while True:
+            try:
+                chunk = os.read(self._fd, 65536)
+            except BlockingIOError:
+                return False
+            except OSError:
+                return True
+            if not chunk:
+                return True
+            self._data = (self._data + chunk)[-_MOST_LINE:]
+
+    def _fail(self, reason: str) -> None:
+        self.failed = reason or "it ended"
+        self.again_s = self._wait_s
+        self._retry_s = time.monotonic() + self.again_s
+        self._wait_s = min(2 * self._wait_s, _LONGEST_S)
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
