@@ -89,7 +89,8 @@ class Acting:
         """Who is to blame for a state, from its event's fields."""
         names = {"pid": "guilty_pid", "name": "guilty_name", "rss_bytes": "guilty_rss_bytes"}
         self._guilty = {short: fields[name] for short, name in names.items()}
-        if self._journal.suspect is None or not self._journal.suspect.get("function"):
+        known = self._journal.suspect or {}
+        if not (known.get("function") or known.get("mapping")):
             self._journal.suspect = self._guilty
 
     def start(self, start: Start, last: Sample | None) -> ActionEnded | None:

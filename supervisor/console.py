@@ -73,7 +73,11 @@ def _finished(event: Event) -> str:
     words = f"  {event['action']} of {event['pid']}: done in {human_duration(event['elapsed_s'])}"
     suspect = event.get("suspect")
     if suspect and event.get("enough"):
-        words += f", {printable(str(suspect['function']))} takes {human_percent(suspect['share'])} of the growth"
+        share = human_percent(suspect["share"])
+        if suspect.get("function"):
+            words += f", {printable(str(suspect['function']))} takes {share} of the growth"
+        else:
+            words += f", {share} of it in {printable(str(suspect['mapping']))}"
     return f"{words} → {printable(os.path.basename(str(event['path'])))}" if event.get("path") else words
 
 

@@ -112,7 +112,7 @@ def row_of(run: Run) -> Row:
         limit_bytes=record.limit_bytes,
         highest_state=highest or "ok",
         oom_kills=record.oom_kills,
-        suspect=record.suspect.function or record.suspect.name if record.suspect else None,
+        suspect=record.suspect.named or record.suspect.name if record.suspect else None,
         evidence=len(files),
     )
 

@@ -169,6 +169,10 @@ def suspect_words(suspect: Mapping[str, Any] | None) -> str:
     if not suspect:
         return "no suspect: memory never grew past a threshold, or nothing could be attributed"
     where = f"process {suspect['pid']} ({printable(str(suspect.get('name', '?')))})"
+    if suspect.get("mapping") and not suspect.get("function"):
+        amount = human_bytes(suspect["bytes"])
+        share = human_percent(suspect["share"])
+        return f"{where}: {share} of what it took is in {printable(str(suspect['mapping']))} ({amount})"
     if not suspect.get("function"):
         return f"{where} held the memory; its functions could not be told apart"
     place = f" ({suspect['file']}:{suspect['line']})" if suspect.get("line") else ""

@@ -11,22 +11,19 @@ for a fraction of a second, and every stack is on disk before its thread goes on
 
 from __future__ import annotations
 
-import os
 import random
 import signal
-import sys
 import time
 from typing import Any
 
-from supervisor import freeze, sample
-from supervisor.actions import growth_report, mappings, stacks
+from supervisor import freeze
+from supervisor.actions import following, growth_report, mapped, mappings, stacks
 from supervisor.actions.ledger import STEP_BYTES, Ledger
 from supervisor.actions.task import Task
 from supervisor.analysis import folded
 from supervisor.profilers import faults, permission, pyspy, runner
 from supervisor.profilers.syscalls import SyscallTrap
 from supervisor.profilers.traps import NoTrap, StopTrap, Trap
-from supervisor.sample import PAGE_BYTES
 
 DEADLINE_S = 0.0  # none: it runs until memory is back to ok or the process ends
 _SHORTEST_GAP_S = 0.05
@@ -37,6 +34,8 @@ _WRITE_EVERY_S = 1.0
 # all that is ever seen, few enough that a slow leak, or one of huge pages, gets there in time.
 _MOST_FAULTS = 64
 _LEAST_FAULTS = 13
+# No stacks of these: where their memory lies is told all the same.
+_BY_MAPPING = ("not-python", "python-static", "python-unsupported", "python-free-threaded")
 _HASTE_STACKS = 8
 _HASTE_S = 0.8
 _HASTE_LOOK_S = 0.001
@@ -48,18 +47,20 @@ def take(task: Task) -> dict[str, Any]:
     frozen_by_watcher = bool(task.spec.get("freeze")) and freeze.await_stop(task.pid)
     try:
         task.check_target()
-        if frozen_by_watcher and not mappings.is_python(task.pid):
-            raise pyspy.Failure("not-python", "no interpreter is mapped", f"guard doctor --pid {task.pid}")
+        if not mappings.is_python(task.pid):
+            return mapped.follow(task, frozen=frozen_by_watcher)
         threads = stacks.dump(task.pid, nonblocking=True)  # refuses early, with its reason
-    except pyspy.Failure:
+    except pyspy.Failure as failure:
+        if failure.reason in _BY_MAPPING:
+            return mapped.follow(task, frozen=frozen_by_watcher)
         if frozen_by_watcher:
-            _write_frame(task, [])
-            _continue(task)
+            following.write_frame(task, [])
+            following.go_on(task)
         raise
     follower = Follower(task)
     try:
         if frozen_by_watcher:
-            _write_frame(task, threads)
+            following.write_frame(task, threads)
             follower.hurry(frozen=True)
         follower.follow()
     except (runner.Interrupted, ProcessLookupError):
@@ -101,7 +102,7 @@ class Follower:
     def __init__(self, task: Task) -> None:
         self.task = task
         self.trap, engine, refused = choose_trap(task.pid)
-        self._rss = _Rss(task.pid)
+        self._rss = following.Rss(task.pid)
         rss = self._rss.read() or 0
         self.ledger = Ledger(rss)
         self.course = growth_report.Course(engine, refused, rss)
@@ -125,7 +126,7 @@ class Follower:
             if rss is None:
                 return
             if not self.ledger.due(rss, STEP_BYTES):
-                if self._rest(_LOOK_S):
+                if following.rest(self.task, _LOOK_S):
                     self.hurry(frozen=self._frame())
                 continue
             began = time.monotonic()
@@ -135,7 +136,7 @@ class Follower:
                 return
             if self.ledger.counts and time.monotonic() - self._written_s >= _WRITE_EVERY_S:
                 self._write()
-            if self._rest(began + pause + gap_s - time.monotonic()):
+            if following.rest(self.task, began + pause + gap_s - time.monotonic()):
                 self.hurry(frozen=self._frame())
 
     def hurry(self, *, frozen: bool = False) -> None:
@@ -165,7 +166,7 @@ class Follower:
             self.task.spec["freeze"] = False
             return False
         try:
-            _write_frame(self.task, stacks.dump(self.task.pid, nonblocking=True))
+            following.write_frame(self.task, stacks.dump(self.task.pid, nonblocking=True))
         except pyspy.Failure as failure:
             self.course.failed(f"{failure.reason}: {failure.said}")
         return True
@@ -191,7 +192,7 @@ class Follower:
                 trap.arm(random.randint(1, _LEAST_FAULTS if finish is not None else self._faults))
             finally:
                 if frozen:
-                    _continue(self.task)
+                    following.go_on(self.task)
                     self.course.frozen_s = time.time() - self.task.started_at
             tid = trap.wait(timeout_s)
             stopped_s = time.monotonic()
@@ -254,41 +255,6 @@ class Follower:
         self.task.write(".folded", folded.render(self.ledger.counts))
         self._written_s = time.monotonic()
 
-    def _rest(self, seconds: float) -> bool:
-        """Sleep; True when the watcher calls for haste (SIGUSR1, which a worker starts with blocked).
-
-        SIGINT is taken here, too, and first: a call that came with it stays pending for who lets the process go.
-        """
-        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
-        try:
-            came = signal.sigtimedwait((signal.SIGUSR1, signal.SIGINT), max(0.0, seconds))
-            if came is None:
-                return False
-            if came.si_signo == signal.SIGINT:
-                signal.signal(signal.SIGINT, signal.SIG_IGN)
-                raise runner.Interrupted
-            self.task.spec["freeze"] = True  # until the process is continued, whatever happens
-            return True
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
-
-
-def _continue(task: Task) -> None:
-    """Let it go on and tell the watcher (`workers.READ`)."""
-    freeze.resume(task.pid)
-    task.spec["freeze"] = False
-    sys.stdout.write("read\n")
-    sys.stdout.flush()
-
-
-def _write_frame(task: Task, threads: list[dict[str, Any]]) -> None:
-    """The stopped process as it stands: every thread's stack, and where its memory lies."""
-    process = sample.read_process(task.pid)
-    rss = process.rss_bytes if process is not None else None
-    facts: dict[str, Any] = {"frozen": True, "rss_bytes": rss}
-    stacks.write(task, threads, nonblocking=True, **facts)
-    stacks.write(task, threads, nonblocking=True, **facts, mappings=mappings.read(task.pid, rss))
-
 
 def _stack_of(threads: list[dict[str, Any]], tid: int) -> str:
     """The folded stack of the caught thread; without one, of the thread that holds the GIL or runs."""
@@ -300,17 +266,3 @@ def _stack_of(threads: list[dict[str, Any]], tid: int) -> str:
         return f"(native thread {tid})" if tid else ""
     frames = reversed(chosen[0]["frames"])
     return ";".join(folded.frame(str(f["name"]), f.get("filename"), f.get("line")) for f in frames)
-
-
-class _Rss:
-    """The process's resident bytes by a kept descriptor."""
-
-    def __init__(self, pid: int) -> None:
-        self._fd = os.open(f"/proc/{pid}/statm", os.O_RDONLY | os.O_CLOEXEC)
-
-    def read(self) -> int | None:
-        try:
-            pages = int(os.pread(self._fd, 128, 0).split()[1])
-        except (OSError, IndexError):
-            return None
-        return pages * PAGE_BYTES or None

@@ -89,25 +89,8 @@ def write(task: Task, ledger: Ledger, course: Course) -> dict[str, Any]:
         "library_bytes_folded": folded_bytes,
         "enough": ledger.enough,
     }
-    title = f"Growth of process {task.pid}"
-    task.write(".folded", folded.render(shown))
-    task.write(
-        ".svg",
-        flamegraph.render(shown, title=title, unit="bytes", subtitle=basis, format_weight=human_bytes, growth=True),
-    )
-    task.write(".speedscope.json", speedscope.render(shown, name=title, unit="bytes", exporter="guard"))
-    profile = markdown.Profile(
-        title=title,
-        kind="growth",
-        counts=shown,
-        unit="bytes",
-        head=[*task.head(), ("Stacks", str(ledger.samples)), ("Growth", human_bytes(ledger.attributed_bytes))],
-        notes=notes,
-        seconds_per_sample=None,
-        data={"run": task.spec["run"], "pid": task.pid, **facts},
-    )
-    task.write(".md", markdown.render(profile))
-    task.write_meta(**facts)
+    head = [("Stacks", str(ledger.samples)), ("Growth", human_bytes(ledger.attributed_bytes))]
+    publish(task, shown, head, notes, facts, basis)
     result = {"samples": ledger.samples, "attributed_bytes": ledger.attributed_bytes, "enough": ledger.enough,
               "engine": course.engine, "longest_stop_s": facts["longest_stop_s"],
               "refused": course.refused}  # fmt: skip
@@ -120,6 +103,38 @@ def write(task: Task, ledger: Ledger, course: Course) -> dict[str, Any]:
             "bytes": suspect.self_weight,
         }
     return result
+
+
+def publish(
+    task: Task,
+    counts: folded.Counts,
+    head: list[tuple[str, str]],
+    notes: list[str],
+    facts: dict[str, Any],
+    basis: str,
+    meaning: str = "",
+) -> None:
+    """Put growth in place in all its forms. `basis` says what it rests on; `meaning` what the bytes by frame tell."""
+    title = f"Growth of process {task.pid}"
+    task.write(".folded", folded.render(counts))
+    task.write(
+        ".svg",
+        flamegraph.render(counts, title=title, unit="bytes", subtitle=basis, format_weight=human_bytes, growth=True),
+    )
+    task.write(".speedscope.json", speedscope.render(counts, name=title, unit="bytes", exporter="guard"))
+    profile = markdown.Profile(
+        title=title,
+        kind="growth",
+        counts=counts,
+        unit="bytes",
+        head=[*task.head(), *head],
+        notes=notes,
+        seconds_per_sample=None,
+        data={"run": task.spec["run"], "pid": task.pid, **facts},
+        meaning=meaning,
+    )
+    task.write(".md", markdown.render(profile))
+    task.write_meta(**facts)
 
 
 def _engine_note(engine: str) -> str:

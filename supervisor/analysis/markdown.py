@@ -42,11 +42,11 @@ class Profile:
     `kind` is `cpu` (counts are `samples`) or `growth` (counts are `bytes`), and `unit` says so again. `head`
     are the rows of the head table, name and value. `notes` are plain paragraphs right below the title (code
     spans stay). `seconds_per_sample` is the time one CPU sample stands for, None where that isn't known.
-    `data` goes into the block for programs and must be something that JSON can hold. Raises `ValueError` for
-    another kind or unit.
+    `data` goes into the block for programs and must be something that JSON can hold. `meaning` says what the
+    weights tell where that isn't the kind's usual. Raises `ValueError` for another kind or unit.
     """
 
-    __slots__ = ("counts", "data", "head", "kind", "notes", "seconds_per_sample", "title", "unit")
+    __slots__ = ("counts", "data", "head", "kind", "meaning", "notes", "seconds_per_sample", "title", "unit")
 
     def __init__(
         self,
@@ -59,6 +59,7 @@ class Profile:
         notes: list[str],
         seconds_per_sample: float | None,
         data: dict[str, object],
+        meaning: str = "",
     ) -> None:
         if _UNITS.get(kind) != unit:
             raise ValueError(f"a profile is cpu in samples or growth in bytes; saw {kind!r} in {unit!r}")
@@ -70,6 +71,7 @@ class Profile:
         self.notes = notes
         self.seconds_per_sample = seconds_per_sample
         self.data = data
+        self.meaning = meaning or _MEANING[kind]
 
     def weight(self, weight: int) -> str:
         """A weight for people: `12.3 MiB`, `120`, or `120 (600.0 ms)` where a sample's time is known."""
@@ -87,7 +89,7 @@ def render(profile: Profile) -> str:
     functions = by_function(counts)
     parts = [f"# {plain(profile.title)}"]
     parts += [plain(note, spans=True) for note in profile.notes]
-    parts.append(_MEANING[profile.kind])
+    parts.append(profile.meaning)
     head = [*profile.head, ("Total", _total(profile, total)), ("Functions", f"{len(functions):,}")]
     parts.append("\n".join(["| | |", "|---|---|", *(f"| {plain(name)} | {plain(value)} |" for name, value in head)]))
     if total > 0:

@@ -20,7 +20,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """Who held the memory, as the run saw it: the process and, where attributed, the function."""
+    """Who held the memory, as the run saw it: the process and, where attributed, the function or the mapping."""
 
     pid: int
     name: str
@@ -29,6 +29,12 @@ class Suspect:
     line: int | None = None
     share: float | None = None
     size_bytes: int | None = None
+    mapping: str | None = None
+
+    @property
+    def named(self) -> str | None:
+        """The function, else the mapping."""
+        return self.function or self.mapping
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,7 @@ def suspect(found: object) -> Suspect | None:
         line=whole(fields.get("line")),
         share=number(fields.get("share")),
         size_bytes=whole(fields.get("bytes")),
+        mapping=text(fields.get("mapping")) or None,
     )
 
 

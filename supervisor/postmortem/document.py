@@ -176,6 +176,7 @@ def _holders(
             "pid": suspect.pid,
             "name": suspect.name,
             "function": suspect.function,
+            "mapping": suspect.mapping,
             "file": suspect.file,
             "line": suspect.line,
             "share": suspect.share,

@@ -20,13 +20,13 @@ _MOST_MAPPINGS = 10_000
 def suspect(record: Record, events: Sequence[Event]) -> tuple[Suspect | None, bool]:
     """Who held the memory, and whether that rests on enough.
 
-    The end record's suspect where it has a function; else what growth attributed, as the events tell, on enough stacks
+    The end record's suspect where it has a function or a mapping; else what growth attributed, as the events tell, on enough stacks
     or on few; else the process that was guilty when a state was entered.
     """
     names: dict[int, str] = {}
     guilty = record.suspect
     attributed: dict[bool, Suspect] = {}
-    if record.suspect is not None and record.suspect.function:
+    if record.suspect is not None and record.suspect.named:
         return record.suspect, True
     for event in events:
         fields = event.fields
@@ -37,7 +37,7 @@ def suspect(record: Record, events: Sequence[Event]) -> tuple[Suspect | None, bo
             found = evidence.suspect({"pid": fields.get("pid"), **mapping(fields.get("suspect"))})
             enough = fields.get("enough") is True
             known = attributed.get(enough)
-            if found is None or not found.function or (known and (known.size_bytes or 0) > (found.size_bytes or 0)):
+            if found is None or not found.named or (known and (known.size_bytes or 0) > (found.size_bytes or 0)):
                 continue
             attributed[enough] = replace(found, name=names.get(found.pid, "?"))
     for enough in (True, False):

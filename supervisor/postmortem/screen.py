@@ -130,17 +130,22 @@ def _holders(holders: Mapping[str, Any]) -> list[str]:
     if holders["growth"]:
         word = "growth" if holders["growth"]["enough"] else "growth (little evidence)"
         lines += _functions(word, holders["growth"], suspect)
-    elif suspect and suspect["function"]:
+    elif suspect and _named(suspect):
         share = f", {human_percent(suspect['share'])} of the growth" if suspect["share"] is not None else ""
         word = "growth" if suspect["enough"] else "growth (little evidence)"
-        lines.append(_shown(f"{word}: {suspect['function']}{_place(suspect)}{share}"))
+        lines.append(_shown(f"{word}: {_named(suspect)}{_place(suspect)}{share}"))
     if holders["heap"]:
         lines += _functions("heap", holders["heap"], None)
-    if not holders["growth"] and not holders["heap"] and not (suspect and suspect["function"]):
+    if not holders["growth"] and not holders["heap"] and not (suspect and _named(suspect)):
         lines.append("its functions: no growth or heap evidence was taken")
         if holders["busy"]:
             lines += _functions("busy (CPU, which is not who holds memory)", holders["busy"], None)
     return lines
+
+
+def _named(suspect: Mapping[str, Any]) -> str | None:
+    """The function, else the mapping."""
+    return suspect["function"] or suspect.get("mapping")
 
 
 def _functions(word: str, found: Mapping[str, Any], suspect: Mapping[str, Any] | None) -> list[str]:

@@ -282,12 +282,11 @@ process.stdin.on("end", () => process.exit(5));
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
 def test_node_is_not_python(start: Callable[..., Any]) -> None:
-    """Stacks and growth can't be had and say so with a hint; the snapshot can."""
+    """Stacks can't be had and say so with a hint; the snapshot can."""
     run = start(LARGE, ["node", "-e", NODE], stdin=subprocess.PIPE)
-    for action in ("growth", "stacks"):
-        failed = run.wait_for("action.failed", action=action)
-        assert failed["reason"] == "not-python", failed
-        assert failed["hint"] and failed["said"] and failed["tried"]
+    failed = run.wait_for("action.failed", action="stacks")
+    assert failed["reason"] == "not-python", failed
+    assert failed["hint"] and failed["said"] and failed["tried"]
     run.wait_for("action.finished", action="snapshot", state="critical")
     run.process.stdin.close()
     assert run.end() == 5

@@ -1,0 +1,242 @@
+"""`growth` of a process whose stacks nobody reads: not which code takes the memory, but where it lies.
+
+Its mappings are read when this begins and again as it grows; what each gained is the growth by mapping. It is put in
+place each time, so that what there is when the kernel kills the process was true a moment before.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import Any
+
+from supervisor import freeze
+from supervisor.actions import following, growth_report, mappings
+from supervisor.actions.ledger import ENOUGH_BYTES
+from supervisor.actions.task import Task
+from supervisor.analysis import folded
+from supervisor.profilers import runner
+from supervisor.quantities import human_bytes, human_percent
+
+Sizes = dict[tuple[str, str], int]
+
+_LOOK_S = 0.02
+_SHORTEST_GAP_S = 0.25
+# The kernel walks a process's mappings, 10 ms a GiB, and mmap(2) of its waits meanwhile: of a larger one that is
+# stopped, or has hardly any time left, only what costs nothing is read.
+_MOST_IN_HASTE_BYTES = 4 << 30
+_LEAST_STEP_BYTES = 1 << 20
+_STEP_SHARE = 0.02  # of what it holds
+_MEANING = (
+    "This growth profile tells in which memory the process gained its bytes: its heap, a library's data, a file, "
+    "shared memory, the stacks of its threads. It doesn't tell which code took them."
+)
+
+
+class Ledger:
+    """Where bytes were gained since the first reading. Pure: readings in, growth out.
+
+    The highest reading counts: what is given back before the end was still what filled the memory.
+    """
+
+    def __init__(self, first: Sizes) -> None:
+        self.first = first
+        self.highest = first
+        self.readings = 1
+
+    def add(self, sizes: Sizes) -> None:
+        """Another reading; one of mappings doesn't compare with one of kinds."""
+        self.readings += 1
+        if sum(sizes.values()) > sum(self.highest.values()):
+            self.highest = sizes
+
+    @property
+    def grown(self) -> Sizes:
+        """What each mapping gained."""
+        return mappings.grown(self.first, self.highest)
+
+    @property
+    def enough(self) -> bool:
+        """Whether the growth carries a conclusion."""
+        return sum(self.grown.values()) >= ENOUGH_BYTES
+
+
+def follow(task: Task, *, frozen: bool) -> dict[str, Any]:
+    """Until the process ends or guard says so, or for the spec's `seconds`. Raises Failure, OSError.
+
+    `frozen`: the watcher stopped it just below its limit; it goes on as soon as it has been read.
+    """
+    follower = _Follower(task, frozen=frozen)
+    try:
+        follower.run()
+    except (runner.Interrupted, ProcessLookupError):
+        pass
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))  # the end is bounded by itself
+    return follower.write()
+
+
+class _Follower:
+    def __init__(self, task: Task, *, frozen: bool) -> None:
+        self.task = task
+        self.began_s = time.monotonic()
+        self.frozen_s: float | None = None
+        self.haste = 0
+        self.longest_s = 0.0
+        self._cost_s = 0.0
+        self._rss = following.Rss(task.pid)
+        self.start_bytes = self.peak_bytes = self._rss.read() or 0
+        try:
+            first = self._read(hasty=frozen)
+        except ProcessLookupError:
+            first = {}
+        self.ledger = Ledger(first)
+        self.by_kind = _is_by_kind(first)
+        if frozen:
+            self._thaw()
+
+    def run(self) -> None:
+        seconds = self.task.spec.get("seconds")
+        until_s = float("inf") if seconds is None else self.began_s + seconds
+        budget = float(self.task.spec.get("overhead_budget", 0.03))
+        known = self.start_bytes
+        due_s = 0.0
+        while time.monotonic() < until_s:
+            if following.rest(self.task, _LOOK_S):
+                self._hurry()
+                continue
+            rss = self._rss.read()
+            if rss is None:
+                return
+            self.peak_bytes = max(self.peak_bytes, rss)
+            known = min(known, rss)
+            if time.monotonic() < due_s or rss - known < max(_LEAST_STEP_BYTES, _STEP_SHARE * known):
+                continue
+            self._add(self._read(hasty=False))
+            self.write()
+            known = rss
+            due_s = time.monotonic() + max(_SHORTEST_GAP_S, self._cost_s / max(budget, 0.001))
+
+    def _read(self, *, hasty: bool) -> Sizes:
+        """Raises ProcessLookupError when it is gone."""
+        began_s = time.monotonic()
+        try:
+            if hasty and self.peak_bytes > _MOST_IN_HASTE_BYTES:
+                return mappings.by_kind(self.task.pid)
+            return mappings.resident(self.task.pid)
+        except FileNotFoundError:
+            raise ProcessLookupError(self.task.pid) from None
+        finally:
+            self._cost_s = time.monotonic() - began_s
+
+    def _add(self, sizes: Sizes) -> None:
+        if sizes and _is_by_kind(sizes) == self.by_kind:
+            self.ledger.add(sizes)
+
+    def _hurry(self) -> None:
+        """The watcher called: it stops the process to have it read, or somebody else did."""
+        if not freeze.await_stop(self.task.pid):
+            self.task.spec["freeze"] = False
+            return
+        try:
+            self._add(self._read(hasty=True))
+        finally:
+            self._thaw()
+
+    def _thaw(self) -> None:
+        self.haste += 1
+        began_s = time.monotonic()
+        try:
+            following.write_frame(self.task, [])
+        finally:
+            following.go_on(self.task)
+        stood_s = self._cost_s + time.monotonic() - began_s
+        self.longest_s = max(self.longest_s, stood_s)
+        if self.frozen_s is None:
+            self.frozen_s = stood_s
+        self.write()
+
+    # -- what came of it ------------------------------------------------------------------------------------------
+
+    def write(self) -> dict[str, Any]:
+        """Put the growth by mapping in place as far as it has come; the result for the watcher."""
+        ledger = self.ledger
+        grown = ledger.grown
+        gained = sum(grown.values())
+        elapsed_s = time.monotonic() - self.began_s
+        suspect, enough, notes = self._conclusion(grown, gained)
+        engine = "kinds" if self.by_kind else "mappings"
+        basis = f"{ledger.readings} readings of its {engine} and {human_bytes(gained)} of growth"
+        notes.append(f"This rests on {basis}, taken over {elapsed_s:.1f} s.")
+        if self.by_kind:
+            notes.append("Its mappings may not be read here, so only the kinds are told that the kernel counts itself.")
+        if self.frozen_s is not None:
+            notes.append(f"The process was stopped for {self.longest_s * 1000:.0f} ms when it had little room left.")
+        facts = {
+            "engine": engine,
+            "engine_refused": None,
+            "samples": ledger.readings,
+            "temporary_samples": 0,
+            "errors": 0,
+            "last_error": None,
+            "attributed_bytes": gained,
+            "start_bytes": self.start_bytes,
+            "peak_bytes": self.peak_bytes,
+            "stopped_s": round(self.longest_s * self.haste, 4),
+            "longest_stop_s": round(self.longest_s, 4),
+            "elapsed_s": round(elapsed_s, 3),
+            "frozen_s": round(self.frozen_s, 4) if self.frozen_s is not None else None,
+            "haste": self.haste,
+            "overhead_share": 0.0,
+            "library_bytes_folded": 0,
+            "enough": enough,
+            "mappings": _rows(ledger),
+        }
+        head = [("Readings", str(ledger.readings)), ("Growth", human_bytes(gained))]
+        growth_report.publish(self.task, _counts(grown), head, notes, facts, basis, _MEANING)
+        keys = ("samples", "attributed_bytes", "enough", "engine", "longest_stop_s")
+        return {**{key: facts[key] for key in keys}, **({"suspect": suspect} if suspect else {})}
+
+    def _conclusion(self, grown: Sizes, gained: int) -> tuple[dict[str, Any] | None, bool, list[str]]:
+        """The suspect, whether it may be named, and the first notes.
+
+        Of a process that was only met when it had filled its memory, the growth was over: what holds the most counts.
+        """
+        held = self.ledger.highest
+        total = sum(held.values())
+        if self.ledger.enough:
+            found = mappings.holder(grown)
+            if found is not None:
+                name, size = found
+                share = size / gained
+                note = f"{human_percent(share)} of the growth is in {name}."
+                return {"mapping": name, "share": round(share, 4), "bytes": size}, True, [note]
+        found = mappings.holder(held)
+        if found is None:
+            return None, False, ["Not enough evidence: nothing could be read of it."]
+        name, size = found
+        share = size / total
+        suspect = {"mapping": name, "share": round(share, 4), "bytes": size}
+        note = f"It held {human_bytes(total)}, {human_percent(share)} of it in {name}."
+        if self.frozen_s is not None:
+            return suspect, 2 * size >= total, [note]
+        little = f"Not enough evidence: it grew by {human_bytes(gained)}; {human_bytes(ENOUGH_BYTES)} are needed."
+        return suspect, False, [little, note]
+
+
+def _is_by_kind(sizes: Sizes) -> bool:
+    return any(name == "anonymous memory" for _, name in sizes)
+
+
+def _counts(sizes: Sizes) -> folded.Counts:
+    return {f"{folded.frame(kind, None, None)};{folded.frame(name, None, None)}": size
+            for (kind, name), size in sizes.items()}  # fmt: skip
+
+
+def _rows(ledger: Ledger) -> list[dict[str, Any]]:
+    """Mappings as they were when it held the most, with what they had gained."""
+    grown = ledger.grown
+    order = sorted(ledger.highest.items(), key=lambda item: (-grown.get(item[0], 0), -item[1]))
+    return [
+        {"kind": kind, "name": name, "rss_bytes": size, "gained_bytes": grown.get((kind, name), 0)}
+        for (kind, name), size in order[: mappings.MOST]
+    ]

@@ -1,0 +1,75 @@
+"""Processes that aren't Python: where their memory lies is named, and each process of a mixed tree by its own engine."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from supervisor.analysis import folded
+
+pytestmark = pytest.mark.integration
+
+LEAKY = Path(__file__).parent / "leaks" / "leaky.c"
+QUIET = ["--env", "development", "--warning", "30", "--critical", "4G", "--profiling", "5G", "--interval", "200ms"]
+
+
+@pytest.fixture(scope="session")
+def leaky(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The leaking C program."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("needs a C compiler")
+    program = tmp_path_factory.mktemp("leaky") / "leaky"
+    subprocess.run([compiler, "-O0", "-g", "-pthread", "-o", str(program), str(LEAKY)], check=True, timeout=60)
+    return str(program)
+
+
+@pytest.mark.parametrize(
+    ("way", "mapping"),
+    [
+        ("heap", "[heap]"),
+        ("buffer", "anonymous"),
+        ("bss", ".bss of leaky"),
+        ("shm", "/dev/shm/guard-leaky"),
+        ("file", "DATA"),
+        ("threads", "thread stacks"),
+        ("arenas", "malloc arenas"),
+    ],
+)
+def test_the_mapping_that_grew_is_named(
+    start: Callable[..., Any], leaky: str, tmp_path: Path, way: str, mapping: str
+) -> None:
+    mapping = mapping.replace("DATA", str(tmp_path / "data"))
+    run = start(QUIET, [leaky, way, "160", str(tmp_path / "data")])
+    assert run.end() == 0
+    done = run.wait_for("action.finished", action="growth")
+    suspect = run.record["suspect"]
+    assert suspect["mapping"] == mapping == done["suspect"]["mapping"], done
+    assert suspect["pid"] == run.record["pid"] and suspect["name"] == "leaky"
+    assert suspect["share"] > 0.8 and done["enough"] and suspect["bytes"] > 20 << 20
+    (profile,) = run.evidence("*-warning-growth.folded")
+    first = folded.by_function(folded.parse(profile.read_text().splitlines()))[0]
+    assert (first.function, first.self_weight) == (mapping, suspect["bytes"])
+    meta = json.loads(profile.with_suffix(".meta.json").read_text())
+    assert meta["mappings"][0]["name"] == mapping and meta["mappings"][0]["gained_bytes"] == suspect["bytes"]
+    text = profile.with_suffix(".md").read_text()
+    assert f"of the growth is in {mapping}." in text.replace("\\", "")
+
+
+def test_people_are_told_the_mapping(
+    start: Callable[..., Any], run_guard: Callable[..., subprocess.CompletedProcess[bytes]], leaky: str
+) -> None:
+    """In the log, and by the post-mortem and the list of runs."""
+    run = start([*QUIET, "--log-format", "console"], [leaky, "heap", "120"])
+    assert run.end() == 0
+    assert any("of it in [heap] →" in line for line in run.noise), run.noise
+    told = run_guard("postmortem", "--profiles-dir", str(run.profiles)).stdout.decode()
+    assert "[heap]" in told and "no growth or heap evidence" not in told, told
+    listed = run_guard("runs", "--json", "--profiles-dir", str(run.profiles)).stdout.decode()
+    assert "[heap]" in listed, listed
