@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Any
 
 MOST = 40
@@ -144,7 +145,7 @@ def _stacks(found: list[Region], pointers: list[int]) -> set[int]:
             certain.add(index)
     sizes = {found[index].size_bytes for index in certain}
     likely = set(certain)
-    for index, (below, region) in enumerate(zip(found, found[1:], strict=False), 1):
+    for index, (below, region) in enumerate(pairwise(found), 1):
         guarded = below.permissions.startswith("---") and not below.name and below.end == region.start
         if (
             guarded

@@ -20,8 +20,8 @@ _MOST_MAPPINGS = 10_000
 def suspect(record: Record, events: Sequence[Event]) -> tuple[Suspect | None, bool]:
     """Who held the memory, and whether that rests on enough.
 
-    The end record's suspect where it has a function or a mapping; else what growth attributed, as the events tell, on enough stacks
-    or on few; else the process that was guilty when a state was entered.
+    The end record's suspect where it has a function or a mapping; else what growth attributed, as the events tell, on
+    enough or on little; else the process that was guilty when a state was entered.
     """
     names: dict[int, str] = {}
     guilty = record.suspect

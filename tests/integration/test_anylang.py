@@ -1,4 +1,4 @@
-"""Processes that aren't Python: where their memory lies is named, and each process of a mixed tree by its own engine."""
+"""Processes that aren't Python: where their memory lies is named, and each of a mixed tree by its own engine."""
 
 from __future__ import annotations
 
