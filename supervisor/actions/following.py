@@ -22,11 +22,11 @@ def go_on(task: Task) -> None:
     sys.stdout.flush()
 
 
-def write_frame(task: Task, threads: list[dict[str, Any]]) -> None:
+def write_frame(task: Task, threads: list[dict[str, Any]], engine: str = "py-spy") -> None:
     """The stopped process as it stands: every thread's stack, and where its memory lies."""
     process = sample.read_process(task.pid)
     rss = process.rss_bytes if process is not None else None
-    facts: dict[str, Any] = {"frozen": True, "rss_bytes": rss}
+    facts: dict[str, Any] = {"engine": engine, "frozen": True, "rss_bytes": rss}
     stacks.write(task, threads, nonblocking=True, **facts)
     stacks.write(task, threads, nonblocking=True, **facts, mappings=mappings.read(task.pid, rss))
 

@@ -34,8 +34,6 @@ _WRITE_EVERY_S = 1.0
 # all that is ever seen, few enough that a slow leak, or one of huge pages, gets there in time.
 _MOST_FAULTS = 64
 _LEAST_FAULTS = 13
-# No stacks of these: where their memory lies is told all the same.
-_BY_MAPPING = ("not-python", "python-static", "python-unsupported", "python-free-threaded")
 _HASTE_STACKS = 8
 _HASTE_S = 0.8
 _HASTE_LOOK_S = 0.001
@@ -51,7 +49,7 @@ def take(task: Task) -> dict[str, Any]:
             return mapped.follow(task, frozen=frozen_by_watcher)
         threads = stacks.dump(task.pid, nonblocking=True)  # refuses early, with its reason
     except pyspy.Failure as failure:
-        if failure.reason in _BY_MAPPING:
+        if failure.reason in stacks.UNREADABLE:
             return mapped.follow(task, frozen=frozen_by_watcher)
         if frozen_by_watcher:
             following.write_frame(task, [])

@@ -146,7 +146,7 @@ class _Follower:
         self.haste += 1
         began_s = time.monotonic()
         try:
-            following.write_frame(self.task, [])
+            following.write_frame(self.task, [], "kernel")
         finally:
             following.go_on(self.task)
         stood_s = self._cost_s + time.monotonic() - began_s

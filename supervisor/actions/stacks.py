@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from supervisor.actions import mappings
 from supervisor.actions.task import Task
-from supervisor.profilers import lent, permission, pyspy, runner
+from supervisor.profilers import kernel, lent, permission, pyspy, runner
 
 DEADLINE_S = 5.0
+# py-spy can't read these; what the kernel tells of their threads is had all the same.
+UNREADABLE = ("not-python", "python-static", "python-unsupported", "python-free-threaded")
 _TRIES = 3
 
 
 def take(task: Task) -> dict[str, Any]:
     """Write `.stacks.json`. Raises Failure, OSError."""
     was_stopped = task.check_target()
+    if not mappings.is_python(task.pid):
+        return _by_kernel(task)
     is_lent = lent.of(task.pid) is not None
     blocking = not was_stopped and not is_lent and not task.spec.get("nonblocking")
     nonblocking = not blocking
@@ -22,6 +27,8 @@ def take(task: Task) -> dict[str, Any]:
     try:
         dumped = _dump_running(task.pid) if nonblocking else dump(task.pid, nonblocking=False)
     except pyspy.Failure as failure:
+        if failure.reason in UNREADABLE:
+            return _by_kernel(task, f"{failure.reason}: {failure.said}")
         # Where ptrace is refused or somebody else traces, py-spy can often still read without stopping.
         if nonblocking or failure.reason not in ("ptrace-refused", "target-stopped", "profiler-failed"):
             raise
@@ -35,14 +42,28 @@ def take(task: Task) -> dict[str, Any]:
     return {"threads": len(dumped), "continued": continued, "refused": refused}
 
 
-def write(task: Task, threads: list[dict[str, Any]], *, nonblocking: bool, **facts: Any) -> None:
+def _by_kernel(task: Task, why: str | None = None) -> dict[str, Any]:
+    """Of a process without a profiler: where each thread waits. Raises Failure, OSError."""
+    try:
+        found = kernel.threads(task.pid)
+    except ProcessLookupError:
+        task.check_target()
+        raise
+    write(task, found, nonblocking=True, engine="kernel")
+    task.write_meta(engine="kernel", nonblocking=True, samples=len(found), errors=0, last_error=why)
+    return {"threads": len(found), "engine": "kernel"}
+
+
+def write(
+    task: Task, threads: list[dict[str, Any]], *, nonblocking: bool, engine: str = "py-spy", **facts: Any
+) -> None:
     """Put `.stacks.json` in place."""
     document = {
         "schema_version": 1,
         "run": task.spec["run"],
         "pid": task.pid,
         "state": task.state,
-        "engine": "py-spy",
+        "engine": engine,
         "nonblocking": nonblocking,
         **facts,
         "threads": threads,

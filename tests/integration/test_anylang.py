@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from supervisor.analysis import folded
+from tests.integration.test_schemas import documents, faults
 
 pytestmark = pytest.mark.integration
 
@@ -73,3 +74,15 @@ def test_people_are_told_the_mapping(
     assert "[heap]" in told and "no growth or heap evidence" not in told, told
     listed = run_guard("runs", "--json", "--profiles-dir", str(run.profiles)).stdout.decode()
     assert "[heap]" in listed, listed
+
+
+def test_its_evidence_is_as_the_schemas_say(start: Callable[..., Any], leaky: str) -> None:
+    """Of a critical state, too: the kernel tells where its threads wait."""
+    run = start([*QUIET, "--critical", "60"], [leaky, "threads", "200"])
+    assert run.end() == 0
+    assert run.wait_for("action.finished", action="stacks")["engine"] == "kernel"
+    found = list(documents(run.profiles))
+    assert [fault for one in found for fault in faults(*one)] == []
+    (stacks,) = [document for name, document in found if name == "stacks"]
+    waiting = [thread for thread in stacks["threads"] if thread["syscall"] == "pause"]
+    assert len(waiting) > 20 or not any(thread["syscall"] for thread in stacks["threads"]), stacks
