@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from supervisor import output, record, restart, sample, store
+from supervisor import output, reactions, record, restart, sample, store
 from supervisor.config import Config
 from supervisor.disk import LONG_PATIENCE_S
 from supervisor.lives import Lives
@@ -38,6 +39,8 @@ class Journal:
         self._crashes = 0  # runs before this one, all of which ended badly and soon
         self._loop: dict[str, Any] = {}
         self._troubles: set[str] = set()
+        # Events that hooks, signals or messages may be wanted for, until they were looked at.
+        self.heard: deque[tuple[str, dict[str, Any]]] | None = deque(maxlen=64) if reactions.wanted(config) else None
         headroom = config.facts.limit_bytes
         self.store, moved = store.open_store(config.profiles_dir, self.run, config.evidence_mode, headroom)
         self.stream = Stream(2)
@@ -78,6 +81,8 @@ class Journal:
     def emit(self, level: str, name: str, /, **fields: Any) -> None:
         """Log one event. A field may be called `name`, too."""
         self._log.emit(level, name, fields)
+        if self.heard is not None and reactions.listens_to(name):
+            self.heard.append((name, fields))
 
     def release(self) -> None:
         """Write console lines that waited for a full screen to end."""

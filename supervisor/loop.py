@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from supervisor import config as configs
 from supervisor import decide, notice, pid1, policy, record, restart, sample
@@ -19,6 +19,10 @@ from supervisor.journal import Journal
 from supervisor.lives import Lives
 from supervisor.model import ActionEnded, EndLife, Event, Sample, Start, Stop
 from supervisor.wakeups import Wakeups
+from supervisor.workers import REACTIONS, Worker
+
+if TYPE_CHECKING:
+    from supervisor.reacting import Reacting
 
 _FINISH_S = 6.0
 # After processor time that could have filled half the headroom: a sample, when this much of it is gone indeed.
@@ -68,12 +72,20 @@ class Watch:
         self.journal = Journal(init, config, command, lives)
         self.acting = Acting(init, config, self.journal)
         self.workers = self.acting.workers
+        self.reacting = self._reacting()
         self.policy = policy_of(config, self.acting.start_s)
         self.state = self.acting.first_state()
         self.sampler = sample.Sampler(config.facts.place, config.facts.memory_bytes, config.metric, roots)
         self.noticed = self._first_known()
         self.wakeups = Wakeups(init.poller, config.facts.place)
         self._floods = Floods(self.journal.emit, config.forward)
+
+    def _reacting(self) -> Reacting | None:
+        if self.journal.heard is None:
+            return None
+        from supervisor.reacting import Reacting
+
+        return Reacting(self.init, self.config, self.journal, self.workers, self.roots)
 
     def _first_known(self) -> notice.Known:
         """The surroundings as they were before the target ran, which its thresholds rest on."""
@@ -129,6 +141,8 @@ class Watch:
                 now_s = time.monotonic()
                 next_s = now_s + self.state.wait_s
                 self.acting.retain(now_s)
+            if self.reacting is not None:
+                self.reacting.look()
             patience_s = min(self.workers.enforce(now_s), self.acting.thaw(now_s), self.init.enforce_stop(now_s))
             if self.lives is not None and self.lives.reloader is not None:
                 patience_s = min(patience_s, self.lives.reloader.left_s)
@@ -257,7 +271,10 @@ class Watch:
             if isinstance(entry, pid1.Forwarded):
                 self._floods.add(entry, time.monotonic())
             elif (found := self.workers.ended(entry.pid, entry.status)) is not None:
-                self._action_ended(self.acting.ended(*found))
+                if self.reacting is not None and found[0].start.kind in REACTIONS:
+                    self.reacting.ended(*found)
+                else:
+                    self._action_ended(self.acting.ended(*found))
             elif self.config.log_level != "debug":
                 continue  # thousands of orphans must not cost a thought each
             elif self.init.target is None or entry.pid != self.init.target.pid:
@@ -270,30 +287,47 @@ class Watch:
         now_s = time.monotonic()
         self.journal.tally.oom_kills_of_others = self.noticed.others(now_s)
         deadline_s = now_s + _FINISH_S
-        for worker in self.workers.running.values():
+        for worker in self._evidence_workers():
             worker.ask_to_end(now_s)
         while True:
             now_s = time.monotonic()
             left_s = self.init.group_left(now_s) if self.roots is None else None
-            if left_s is None and (not self.workers.running or now_s >= deadline_s):
+            if left_s is None and (not self._evidence_workers() or now_s >= deadline_s):
                 break
             timeout_s = min(deadline_s - now_s if now_s < deadline_s else 1.0, self.workers.enforce(now_s))
             self.init.pump(min(timeout_s, left_s) if left_s is not None else timeout_s)
             self.workers.drain()
             self.handle(self.init.take_backlog())
-        for worker in self.workers.running.values():
+        for worker in self._evidence_workers():
             worker.kill()
         self._floods.tell(float("inf"))
         tally = self.journal.tally
         tally.oom_kills = self.sampler.oom_kills() or tally.oom_kills
         self.sampler.close()  # first: its descriptors may be the last that the end record can get
         self.journal.end()
+        self._last_reactions()
         self.wakeups.close()
         self.workers.close()
         if self.lives is not None:  # another life's begins where this one's ended
             self.config.facts.oom_kills = tally.oom_kills
             self.journal.close()
         return self.init.code
+
+    def _evidence_workers(self) -> list[Worker]:
+        return [worker for worker in self.workers.running.values() if worker.start.kind not in REACTIONS]
+
+    def _last_reactions(self) -> None:
+        """Stay for hooks and messages, which the target's end may have caused; a signal now ends that."""
+        if self.reacting is None:
+            return
+        while (left_s := self.reacting.last(time.monotonic())) is not None:
+            self.init.pump(min(left_s, self.workers.enforce(time.monotonic())))
+            self.workers.drain()
+            backlog = self.init.take_backlog()
+            self.reacting.hurried |= any(isinstance(entry, pid1.Forwarded) for entry in backlog)
+            self.handle(backlog)
+        for worker in self.workers.running.values():
+            worker.kill()
 
 
 def watch_target(init: pid1.Init, config: Config, lives: Lives | None = None) -> int:

@@ -186,7 +186,7 @@ class Init:
         if target is None or self.status is not None:
             return self.send(number)
         pids = [target.pid] if self.config.forward == "child" else _group_members(target.pid)
-        idle = [pid for pid in pids if _at_default(pid, number)]
+        idle = [pid for pid in pids if at_default(pid, number)]
         error = self.send(number)
         for pid in idle:
             try:
@@ -368,7 +368,7 @@ def _is_stopped(pid: int) -> bool:
     return _status_fields(pid).get(b"State", b"T")[:1] in (b"T", b"t")
 
 
-def _at_default(pid: int, number: int) -> bool:
+def at_default(pid: int, number: int) -> bool:
     """Whether this signal has its default effect there: not caught, ignored or blocked for longer than a moment."""
     for _ in range(_LOOKS):
         fields = _status_fields(pid)

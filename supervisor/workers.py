@@ -27,6 +27,7 @@ DEADLINES_S = {
 }
 _MOST_RESULT = 65536
 _LENT_FD = 3
+REACTIONS = ("hook", "notify")  # these belong to no process, and may outlast the run
 READ = b"read\n"  # a worker's line: the process that was stopped for it runs again
 
 

@@ -18,6 +18,17 @@ from tests.integration import stepping
 
 pytestmark = pytest.mark.integration
 
+# A signal the target doesn't handle, hooks that go well and badly, a webhook where nobody listens.
+REACTING = [
+    "--signal-at",
+    "warning:USR2",
+    "--on-warning",
+    "true",
+    "--on-exit",
+    "false",
+    "--notify",
+    "http://127.0.0.1:9/",
+]
 SCHEMAS = stepping.ROOT / "docs" / "schemas"
 
 
@@ -58,12 +69,12 @@ def documents(profiles: Path) -> Iterator[tuple[str, Any]]:
                 yield {"flight": "flight", "events": "event"}[path.stem], json.loads(line)
         elif path.suffix == ".md":
             yield "profile-block", read_block(text)
-        elif path.suffix == ".json" and not path.name.endswith(".speedscope.json"):
+        elif path.suffix == ".json" and path.parent.name != "spool" and not path.name.endswith(".speedscope.json"):
             yield path.name.split(".")[-2], json.loads(text)
 
 
 def test_every_file_of_a_real_run_is_as_its_schema_says(start: Callable[..., Any]) -> None:
-    run = stepping.begin(start, [*stepping.FULL, "--log-level", "debug"])
+    run = stepping.begin(start, [*stepping.FULL, *REACTING, "--log-level", "debug"])
     for one in documents(run.profiles):  # the start record, a run that lives
         assert faults(*one) == []
     stepping.grow_until_attributed(run)

@@ -6,11 +6,12 @@ from tests.integration.faults import (
     rows_limits,
     rows_place,
     rows_profiler,
+    rows_reactions,
     rows_streams,
     rows_target,
 )
 from tests.integration.faults.table import GROUPS
 from tests.integration.faults.table import ROWS as _ROWS
 
-MODULES = (rows_streams, rows_disk, rows_limits, rows_profiler, rows_target, rows_guard, rows_place)
+MODULES = (rows_streams, rows_disk, rows_limits, rows_profiler, rows_target, rows_reactions, rows_guard, rows_place)
 ROWS = sorted(_ROWS, key=lambda row: list(GROUPS).index(row.group))

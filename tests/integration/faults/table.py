@@ -13,6 +13,7 @@ GROUPS = {
     "limits": "What guard may use",
     "profiler": "The profiler",
     "target": "The target",
+    "reactions": "Hooks and messages",
     "guard": "guard itself",
     "place": "The surroundings",
 }

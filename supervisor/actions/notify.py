@@ -1,0 +1,176 @@
+"""`notify`: POST messages to a webhook, by way of a bounded spool on disk: what isn't delivered waits there."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+
+from supervisor import files, messages
+from supervisor.actions.task import Task
+from supervisor.profilers.pyspy import Failure
+from supervisor.quantities import masked_url
+from supervisor.version import VERSION
+
+_TRIES = 4
+_FIRST_WAIT_S = 0.5
+_TIMEOUT_S = 5.0
+_MOST_FILES = 64
+_MOST_BYTES = 65536
+_AGE_S = 7 * 86400.0
+_FOR_GOOD = (400, 404, 410, 413, 422)  # the receiver won't take this message later either
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A webhook that answers with another address, of a file or inside the network, isn't followed."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+def take(task: Task) -> dict[str, Any]:
+    """Deliver what waits and what is new; returns how many were `delivered`. Raises Failure when any is left."""
+    url = task.secret()
+    told, spool = task.spec["told"], _Spool(task.spec["spool"], task.spec["mode"])
+    waiting: list[tuple[str, Mapping[str, Any]]] = list(spool.read())
+    if told:
+        waiting.append((spool.add(task.spec["run"], told), told))
+    delivered = 0
+    trouble: Failure | None = None
+    for name, message in waiting:
+        try:
+            _deliver(url, message)
+            delivered += 1
+        except Failure as failure:
+            trouble = failure
+            if failure.reason != "message-refused":
+                break
+        spool.remove(name)
+    if trouble is not None:
+        left = len(spool.names())
+        wait = f"; {left} wait for the next start" if left else ""
+        raise Failure(trouble.reason, trouble.said + wait, trouble.hint)
+    return {"delivered": delivered}
+
+
+def _deliver(url: str, told: Mapping[str, Any]) -> None:
+    """One message, tried a few times. Raises Failure."""
+    kind, address = messages.target(url)
+    body, headers = messages.request(kind, told)
+    shown = masked_url(address)
+    hint = f"curl -i -d '{{}}' {shown}"
+    wait_s = _FIRST_WAIT_S
+    for attempt in range(_TRIES):
+        if attempt:
+            time.sleep(wait_s)
+            wait_s *= 2
+        try:
+            _post(address, body, headers)
+            return
+        except urllib.error.HTTPError as error:
+            error.close()
+            said = f"{shown} answered {error.code} {error.reason}"[:200]
+            if 300 <= error.code < 400:
+                raise Failure("redirect-refused", f"{said}: guard follows no redirect of a webhook", hint) from None
+            if error.code in _FOR_GOOD:
+                raise Failure("message-refused", said, hint) from None
+            if error.code < 500 and error.code not in (408, 425, 429):
+                raise Failure("webhook-refused", said, hint) from None
+            reason = "webhook-failed"
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            why = getattr(error, "reason", None) or error
+            said, reason = f"{shown}: {why}"[:200], "webhook-unreachable"
+    raise Failure(reason, f"{said} ({_TRIES} tries)", hint)
+
+
+def _post(url: str, body: bytes, headers: dict[str, str]) -> None:
+    """Raises OSError (HTTPError for an answer that isn't 2xx), HTTPException, ValueError."""
+    place, headers = _without_userinfo(url), {"User-Agent": f"guard/{VERSION}", **headers, **_authorization(url)}
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(), urllib.request.HTTPHandler(), urllib.request.HTTPSHandler(), _NoRedirect(),
+        urllib.request.HTTPDefaultErrorHandler(), urllib.request.HTTPErrorProcessor(),
+    ):  # fmt: skip
+        opener.add_handler(handler)
+    request = urllib.request.Request(place, body, headers, method="POST")
+    with opener.open(request, timeout=_TIMEOUT_S) as answer:
+        answer.read(1024)
+
+
+def _without_userinfo(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    place, slash, path = rest.partition("/")
+    return f"{scheme}://{place.rpartition('@')[2]}{slash}{path}"
+
+
+def _authorization(url: str) -> dict[str, str]:
+    import base64
+    from urllib.parse import unquote
+
+    user = url.partition("://")[2].partition("/")[0].rpartition("@")[0]
+    if not user:
+        return {}
+    return {"Authorization": "Basic " + base64.b64encode(unquote(user).encode()).decode()}
+
+
+class _Spool:
+    """Messages on disk, oldest first, bounded in number, size and age. Without a place there are none."""
+
+    def __init__(self, path: str, mode: int) -> None:
+        self._mode = mode
+        self._fd = -1
+        try:
+            if path:
+                self._fd = files.open_directory(path, create=True)
+        except OSError:
+            pass  # a full or read-only disk: what is new is delivered all the same
+
+    def names(self) -> list[str]:
+        """The messages that wait."""
+        found = os.listdir(self._fd) if self._fd >= 0 else []
+        return sorted(name for name in found if name.endswith(".json"))
+
+    def read(self) -> list[tuple[str, Mapping[str, Any]]]:
+        """Name and message of those that wait; what is too many, too old or no message is removed."""
+        found: list[tuple[str, Mapping[str, Any]]] = []
+        names = self.names()
+        for name in names[: max(0, len(names) - _MOST_FILES)]:
+            self.remove(name)
+        for name in names[-_MOST_FILES:]:
+            try:
+                fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=self._fd)
+                with os.fdopen(fd, "rb") as file:
+                    old = time.time() - os.fstat(fd).st_mtime > _AGE_S
+                    message = json.loads(file.read(_MOST_BYTES))
+                if old or not isinstance(message, dict) or "run" not in message or "reason" not in message:
+                    raise ValueError
+            except (OSError, ValueError):
+                self.remove(name)
+                continue
+            found.append((name, message))
+        return found
+
+    def add(self, run: str, message: Mapping[str, Any]) -> str:
+        """Keep one; its name, or an empty one when it could not be kept."""
+        data = json.dumps(message, default=str).encode()
+        if self._fd < 0 or len(data) > _MOST_BYTES:
+            return ""
+        name = f"{time.time_ns():020d}-{run}.json"
+        try:
+            files.put(self._fd, name, data, self._mode)
+        except OSError:
+            return ""
+        return name
+
+    def remove(self, name: str) -> None:
+        """It is delivered, or never will be."""
+        if name:
+            try:
+                os.unlink(name, dir_fd=self._fd)
+            except OSError:
+                pass

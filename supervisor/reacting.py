@@ -1,0 +1,174 @@
+"""Reactions become deeds: hooks and messages by workers, one of a kind at a time, and signals to the target."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from supervisor import pid1, reactions
+from supervisor.config import Config
+from supervisor.journal import Journal
+from supervisor.model import Start
+from supervisor.quantities import masked_url, signal_name
+from supervisor.reactions import Reaction
+from supervisor.store import command_name
+from supervisor.workers import REACTIONS, Worker, Workers
+
+SPOOL = "spool"
+_MOST_WAITING = 16
+# At the end of a run guard stays this long for messages; what isn't away by then waits on disk for the next start.
+_LAST_MESSAGES_S = 5.0
+# Signals whose meaning is to end a process; others would only end one that isn't prepared for them.
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL, signal.SIGABRT)
+
+
+class Reacting:
+    """The reactions of one run. `roots`: processes that were there before guard, which get its signals."""
+
+    def __init__(
+        self, init: pid1.Init, config: Config, journal: Journal, workers: Workers, roots: tuple[int, ...] | None
+    ) -> None:
+        self._init = init
+        self._config = config
+        self._journal = journal
+        self._workers = workers
+        self._roots = roots
+        self._waiting: deque[tuple[Reaction, dict[str, Any]]] = deque()
+        self._known: dict[str, Any] = {}  # the last figures of the run
+        self.hurried = False  # a signal came while guard stayed for the last of them
+        self._deadline_s = float("inf")
+        if config.notify is not None and journal.life == 1 and self._spooled():
+            self._waiting.append((Reaction("notify", "ok", "messages that an earlier run left"), {}))
+
+    @property
+    def _spool(self) -> str:
+        store = self._journal.store
+        return os.path.join(store.root, SPOOL) if store is not None else ""
+
+    def _spooled(self) -> bool:
+        store = self._journal.store
+        try:
+            return store is not None and bool(store.disk.run(os.listdir, self._spool))
+        except OSError:
+            return False
+
+    def look(self) -> None:
+        """Do what events since the last call ask for, as far as it can begin now."""
+        heard = self._journal.heard
+        while heard:
+            name, fields = heard.popleft()
+            self._known |= fields
+            told = self._told(name, fields)
+            for reaction in reactions.to_event(name, fields, self._config):
+                if reaction.kind == "signal":
+                    self._signal(reaction)
+                elif len(self._waiting) < _MOST_WAITING:
+                    self._waiting.append((reaction, told | {"state": reaction.state, "reason": reaction.reason}))
+                else:
+                    self._tell("warning", "skipped", reaction, reason=f"{_MOST_WAITING} wait already")
+        for kind in REACTIONS:
+            if self._waiting and self._workers.of_kind(kind) is None:
+                found = next((entry for entry in self._waiting if entry[0].kind == kind), None)
+                if found is not None:
+                    self._waiting.remove(found)
+                    self._begin(*found)
+
+    def _told(self, name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        journal, target = self._journal, self._init.target
+        known: dict[str, Any] = {key: self._known[key] for key in ("rss_bytes", "limit_bytes") if key in self._known}
+        return {
+            **known, **fields, "event": name, "run": journal.run, "host": os.uname().nodename,
+            "name": command_name(journal.command), "pid": target.pid if target is not None else None,
+            "evidence": journal.path, "suspect": journal.suspect or fields.get("suspect"),
+        }  # fmt: skip
+
+    def _begin(self, reaction: Reaction, told: dict[str, Any]) -> None:
+        config, journal = self._config, self._journal
+        start = Start(reaction.kind, reaction.state, 0, reaction.reason)
+        spec: dict[str, Any] = {
+            "action": start.kind, "state": start.state, "pid": 0, "name": "", "run": journal.run, "directory": "",
+        }  # fmt: skip
+        extra_s = 0.0
+        if reaction.kind == "hook":
+            spec |= {"cwd": config.directory, "timeout_s": config.hook_timeout}
+            secret = json.dumps({"command": reaction.command, "variables": reactions.variables(told)}, default=str)
+            extra_s = config.hook_timeout
+            what = {"program": reaction.command[0]}
+        else:
+            assert config.notify is not None
+            spec |= {"told": told, "spool": self._spool, "mode": config.evidence_mode}
+            secret = config.notify
+            what = {"url": masked_url(secret)}
+        try:
+            self._workers.begin(start, spec, time.monotonic(), extra_s, secret=secret)
+        except OSError as error:
+            why = error.strerror or str(error)
+            self._tell("warning", "failed", reaction, reason=why, said=why, tried="start of a worker", **what,
+                       hint="ulimit -n -u")  # fmt: skip
+            return
+        self._tell("info", "started", reaction, reason=reaction.reason, **what)
+
+    def _tell(self, level: str, how: str, reaction: Reaction, **fields: Any) -> None:
+        self._journal.emit(level, f"action.{how}", action=reaction.kind, state=reaction.state, pid=None, path=None,
+                           **fields)  # fmt: skip
+
+    def ended(self, worker: Worker, result: dict[str, Any]) -> None:
+        """Log what came of one, and begin the next."""
+        start, outcome = worker.start, result.pop("outcome", "failed")
+        elapsed_s = round(time.monotonic() - worker.started_s, 3)
+        reaction = Reaction(start.kind, start.state, start.reason)
+        result.pop("paths", None)
+        if outcome == "ok":
+            self._tell("info", "finished", reaction, elapsed_s=elapsed_s, **result)
+        elif result.get("reason") == "interrupted":
+            late = "it wasn't delivered in time, and waits for the next start"
+            why = late if start.kind == "notify" else "guard was told to end"
+            self._tell("warning", "skipped", reaction, reason=why, elapsed_s=elapsed_s)
+        else:
+            self._tell("warning", "failed", reaction, tried=f"{start.kind} for {elapsed_s} s", elapsed_s=elapsed_s,
+                       **result)  # fmt: skip
+        self.look()
+
+    def _signal(self, reaction: Reaction) -> None:
+        """Send the target its signal; one that would end a process which doesn't wait for it is left out."""
+        name = signal_name(reaction.number)
+        pids = self._roots or ((self._init.target.pid,) if self._init.target is not None else ())
+        for pid in pids if self._init.status is None else ():
+            fields = {"action": "signal", "state": reaction.state, "pid": pid, "signal": name}
+            if reaction.number not in _ENDING and pid1.at_default(pid, reaction.number):
+                self._journal.emit("warning", "action.skipped", **fields, path=None,
+                                   reason=f"process {pid} doesn't handle {name}, which would end it",
+                                   hint=f"install a handler for {name} in the program")  # fmt: skip
+                continue
+            try:
+                os.kill(pid, reaction.number)
+            except OSError as error:
+                why = error.strerror or str(error)
+                self._journal.emit("warning", "action.failed", **fields, path=None, tried=f"kill -{name[3:]} {pid}",
+                                   reason=why, said=why, hint=f"ls /proc/{pid}")  # fmt: skip
+            else:
+                self._journal.emit("info", "action.finished", **fields, path=None, elapsed_s=0.0)
+
+    def last(self, now_s: float) -> float | None:
+        """The run is over: seconds guard still stays for hooks and messages; None when there is nothing to stay for."""
+        self.look()
+        running = [worker for worker in self._workers.running.values() if worker.start.kind in REACTIONS]
+        if self._deadline_s == float("inf"):
+            hooks = sum(entry[0].kind == "hook" for entry in self._waiting)
+            hooks += sum(worker.start.kind == "hook" for worker in running)
+            # A worker keeps to the hook's time itself: this is for one that doesn't.
+            self._deadline_s = now_s + max(_LAST_MESSAGES_S, hooks * (self._config.hook_timeout + 5.0))
+        if self.hurried or now_s >= self._deadline_s:
+            self._waiting.clear()
+            for worker in running:
+                worker.ask_to_end(now_s)
+        hooking = any(worker.start.kind == "hook" for worker in running)
+        for worker in running:
+            if worker.start.kind == "notify" and not hooking and now_s - worker.started_s >= _LAST_MESSAGES_S:
+                worker.ask_to_end(now_s)
+        return min(max(0.05, self._deadline_s - now_s), 1.0) if running else None
