@@ -25,6 +25,9 @@ TERMINATION_LOG = "/dev/termination-log"
 class Journal:
     """One run's log and store."""
 
+    # Events that hooks, signals or messages may be wanted for, until they were looked at.
+    heard: deque[tuple[str, dict[str, Any]]] | None = None
+
     def __init__(self, init: Init, config: Config, command: list[str], lives: Lives | None = None) -> None:
         self.started_s = time.monotonic()
         self.started_at = time.time()
@@ -39,8 +42,8 @@ class Journal:
         self._crashes = 0  # runs before this one, all of which ended badly and soon
         self._loop: dict[str, Any] = {}
         self._troubles: set[str] = set()
-        # Events that hooks, signals or messages may be wanted for, until they were looked at.
-        self.heard: deque[tuple[str, dict[str, Any]]] | None = deque(maxlen=64) if reactions.wanted(config) else None
+        if reactions.wanted(config):
+            self.heard = deque(maxlen=64)
         headroom = config.facts.limit_bytes
         self.store, moved = store.open_store(config.profiles_dir, self.run, config.evidence_mode, headroom)
         self.stream = Stream(2)
