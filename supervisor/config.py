@@ -105,6 +105,10 @@ class Config:
     keep_runs: int
     keep_age: float
     keep_bytes: int
+    metrics_port: int | None
+    metrics_address: str
+    metrics_socket: str | None
+    metrics_file: str | None
     log_format: str
     log_level: str
     log_file: str | None

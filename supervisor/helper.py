@@ -14,24 +14,32 @@ import sys
 import time
 from typing import Any
 
+from supervisor import output
+
 _FOLDER = os.path.dirname(os.path.abspath(__file__))
 _AGAIN_S, _LONGEST_S = 1.0, 60.0
 _MOST_LINE = 65536
+_STUCK_S = 30.0
 
 
 class Helper:
     """One such process. `failed`: why it didn't start, or ended since the last `take`; after `again_s` it is due again.
 
     `script` is a file beside this one, run as `python -IS SCRIPT SPEC`; where `secret` is set nothing of the spec is
-    seen in its arguments: it comes by stdin.
+    seen in its arguments: it comes by stdin. One that is `fed` gets it there as the first line, and then those of
+    `send`; the end of them is its own end.
     """
 
-    def __init__(self, script: str, poller: select.poll, helpers: set[int], *, secret: bool = False) -> None:
+    def __init__(
+        self, script: str, poller: select.poll, helpers: set[int], *, secret: bool = False, fed: bool = False
+    ) -> None:
         self._script = os.path.join(_FOLDER, script)
         self._poller = poller
         self._helpers = helpers
-        self._secret = secret
-        self._fd = -1
+        self._secret = secret or fed
+        self._fed = fed
+        self._fd = self._feed = -1
+        self._blocked_s: float | None = None
         self._pid = 0
         self._data = b""
         self._retry_s: float | None = None
@@ -53,7 +61,7 @@ class Helper:
                 stdin, feed = os.pipe2(os.O_CLOEXEC)
                 opened += [stdin, feed]
                 os.set_blocking(feed, False)
-                os.write(feed, text.encode())  # a pipe holds 64 KiB
+                os.write(feed, text.encode() + b"\n" * self._fed)  # a pipe holds 64 KiB
             else:
                 opened.append(stdin := os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
             self._pid = os.posix_spawn(
@@ -64,6 +72,8 @@ class Helper:
                               (os.POSIX_SPAWN_DUP2, write_end, 2)],
                 setsid=True, setsigmask=(), setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
             )  # fmt: skip
+            if self._fed:
+                self._feed = opened.pop()
         except OSError as error:
             if read_end >= 0:
                 os.close(read_end)
@@ -73,7 +83,7 @@ class Helper:
             for fd in opened:
                 os.close(fd)
         self._helpers.add(self._pid)
-        self._fd, self._data = read_end, b""
+        self._fd, self._data, self._blocked_s = read_end, b"", None
         self._poller.register(read_end, select.POLLIN)
 
     def begin_in(self, wait_s: float) -> None:
@@ -105,20 +115,53 @@ class Helper:
         """It works: should it end, the wait begins anew."""
         self._wait_s = _AGAIN_S
 
+    def send(self, line: bytes, now_s: float) -> bool:
+        """Give it a line (its end included) without waiting; False when it was lost.
+
+        One that reads nothing for half a minute is killed, and so begun again.
+        """
+        if self._feed < 0:
+            return False
+        try:
+            if len(line) > select.PIPE_BUF:  # it might go in half (pipe(7))
+                return False
+            output.write(self._feed, line)
+        except BlockingIOError:
+            self._blocked_s = now_s if self._blocked_s is None else self._blocked_s
+            if now_s - self._blocked_s >= _STUCK_S:
+                self._kill(signal.SIGKILL)
+            return False
+        except OSError:  # it has ended, which `take` tells
+            return False
+        self._blocked_s = None
+        return True
+
+    @property
+    def lives(self) -> bool:
+        """Whether it is there; one that ended is, until it is reaped."""
+        return self._pid in self._helpers
+
     def end(self) -> None:
-        """End it for good."""
+        """End it for good; one that is fed comes to its end by itself."""
         self._retry_s = None
         if self._fd >= 0:
             self._close()
+            if not self._fed:
+                self._kill(signal.SIGTERM)
+
+    def _kill(self, number: int) -> None:
+        if self.lives:  # nobody else can have its pid before it is reaped
             try:
-                os.kill(self._pid, signal.SIGTERM)
+                os.kill(self._pid, number)
             except OSError:
                 pass
 
     def _close(self) -> None:
         self._poller.unregister(self._fd)
         os.close(self._fd)
-        self._fd = -1
+        if self._feed >= 0:
+            os.close(self._feed)
+        self._fd = self._feed = -1
 
     def _read(self) -> bool:
         """Take what it said; whether it closed its end."""

@@ -20,6 +20,7 @@ from supervisor.screen import Screen
 from supervisor.version import VERSION
 
 TERMINATION_LOG = "/dev/termination-log"
+Listener = Callable[[str, str, Mapping[str, Any]], None]
 
 
 class Journal:
@@ -27,6 +28,7 @@ class Journal:
 
     # Events that hooks, signals or messages may be wanted for, until they were looked at.
     heard: deque[tuple[str, dict[str, Any]]] | None = None
+    _listeners: tuple[Listener, ...] = ()
 
     def __init__(self, init: Init, config: Config, command: list[str], lives: Lives | None = None) -> None:
         self.started_s = time.monotonic()
@@ -81,11 +83,17 @@ class Journal:
             self.trouble("log-file", trouble, config.log_file or "")
         return log
 
+    def listen(self, listener: Listener) -> None:
+        """Let `listener` have each event from now on: (level, name, fields). It must not raise or wait."""
+        self._listeners = (*self._listeners, listener)
+
     def emit(self, level: str, name: str, /, **fields: Any) -> None:
         """Log one event. A field may be called `name`, too."""
         self._log.emit(level, name, fields)
         if self.heard is not None and reactions.listens_to(name):
             self.heard.append((name, fields))
+        for listener in self._listeners:
+            listener(level, name, fields)
 
     def release(self) -> None:
         """Write console lines that waited for a full screen to end."""

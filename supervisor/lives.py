@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from supervisor.config import Config
     from supervisor.journal import Journal
+    from supervisor.metrics.teller import Teller
     from supervisor.reload import Reloader
 
 
@@ -47,6 +48,7 @@ class Lives:
         self.ended_for = ""
         self.journal: Journal | None = None  # of the life that ended last
         self.reloader: Reloader | None = None
+        self.teller: Teller | None = None
         self.began_s = time.monotonic()
 
     def begin(self) -> None:
@@ -67,6 +69,11 @@ class Lives:
     def changed(self, now_s: float) -> dict[str, object] | None:
         """What files changed since the last call, if that is watched."""
         return self.reloader.take(now_s) if self.reloader is not None else None
+
+    def end(self) -> None:
+        """There is no other life."""
+        if self.teller is not None:
+            self.teller.end()
 
     def tell(self, level: str, name: str, **fields: object) -> None:
         """An event between two lives, in the log of the one that ended."""
@@ -100,6 +107,7 @@ def run_all(command: list[str], config: Config, environment: dict[bytes, bytes],
         init.begin(None)
         while verdict.again:
             if not _wait(init, verdict, lives):
+                lives.end()
                 return code
             try:
                 init.begin(_start(command, config, environment, mask, again))
@@ -109,6 +117,7 @@ def run_all(command: list[str], config: Config, environment: dict[bytes, bytes],
                 code = error.code if isinstance(error, GuardError) else 126
                 verdict = _not_started(lives, error, code)
         if init.target is None:
+            lives.end()
             return code
 
 
@@ -150,6 +159,10 @@ def _wait(init: pid1.Init, verdict: restart.Verdict, lives: Lives) -> bool:
         if now_s >= deadline_s and not verdict.for_change:
             return True
         patience_s = lives.reloader.left_s if lives.reloader is not None else float("inf")
+        if lives.teller is not None:
+            for level, name, fields in lives.teller.take(now_s):
+                lives.tell(level, name, **fields)
+            patience_s = min(patience_s, lives.teller.left_s)
         if not verdict.for_change:
             patience_s = min(patience_s, deadline_s - now_s)
         init.pump(None if patience_s == float("inf") else patience_s)

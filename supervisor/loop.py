@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from supervisor import config as configs
-from supervisor import decide, notice, pid1, policy, record, restart, sample
+from supervisor import decide, metrics, notice, pid1, policy, record, restart, sample
 from supervisor.acting import Acting
 from supervisor.config import Config
 from supervisor.floods import Floods
@@ -22,6 +22,7 @@ from supervisor.wakeups import Wakeups
 from supervisor.workers import REACTIONS, Worker
 
 if TYPE_CHECKING:
+    from supervisor.metrics.teller import Teller
     from supervisor.reacting import Reacting
 
 _FINISH_S = 6.0
@@ -70,6 +71,7 @@ class Watch:
         self.roots = roots
         self.lives = lives
         self.journal = Journal(init, config, command, lives)
+        self.teller = self._teller()
         self.acting = Acting(init, config, self.journal)
         self.workers = self.acting.workers
         self.reacting = self._reacting()
@@ -93,6 +95,19 @@ class Watch:
         high = facts.high.high_bytes if facts.high is not None else None
         return notice.Known(limit_bytes=facts.limit_bytes, high_bytes=high, oom_kills=facts.oom_kills)
 
+    def _teller(self) -> Teller | None:
+        """Who tells figures to others, if that is asked for; the same one for all lives."""
+        if not metrics.wanted(self.config):
+            return None
+        from supervisor.metrics.teller import Teller
+
+        teller = self.lives.teller if self.lives is not None else None
+        teller = teller or Teller(self.config, self.init)
+        teller.begin(self.journal, self.journal.life)
+        if self.lives is not None:
+            self.lives.teller = teller
+        return teller
+
     def serve(self) -> None:
         """Follow, through faults of guard's own; when they don't end, be the target's init and nothing more."""
         faults: list[float] = []
@@ -111,6 +126,7 @@ class Watch:
             now_s = time.monotonic()
             self.init.pump(min(self.workers.enforce(now_s), self.init.enforce_stop(now_s)))
             self.workers.drain()
+            self._hear_teller(now_s)
             self.handle(self.init.take_backlog())
 
     def _own_fault(self, error: Exception, goes_on: bool) -> None:
@@ -134,6 +150,7 @@ class Watch:
                 return
             now_s = time.monotonic()
             self._reload(now_s)
+            self._hear_teller(now_s)
             if now_s >= next_s or self._woken():
                 reading = self.step()
                 if self.roots is not None and not reading.processes:
@@ -146,6 +163,8 @@ class Watch:
             patience_s = min(self.workers.enforce(now_s), self.acting.thaw(now_s), self.init.enforce_stop(now_s))
             if self.lives is not None and self.lives.reloader is not None:
                 patience_s = min(patience_s, self.lives.reloader.left_s)
+            if self.teller is not None:
+                patience_s = min(patience_s, self.teller.left_s)
             self.init.pump(min(next_s - now_s, patience_s))
             self.workers.drain()
 
@@ -191,6 +210,8 @@ class Watch:
                          processes=len(reading.processes), wait_s=round(self.state.wait_s, 3))  # fmt: skip
         self.wakeups.arm(reading, self.state.cpu_wait_s)
         self.carry_out(decision)
+        if self.teller is not None:
+            self.teller.tell(reading, self.state, self.policy.levels)
         self._floods.tell(reading.at_s)
         journal.release()
         return reading
@@ -250,6 +271,10 @@ class Watch:
             self.journal.emit("info", "reload.triggered", **change)
             self.end_life("reload", f"{change['count']} files changed")
 
+    def _hear_teller(self, now_s: float) -> None:
+        for level, name, fields in self.teller.take(now_s) if self.teller is not None else ():
+            self.journal.emit(level, name, **fields)
+
     def _state_changed(self, fields: Mapping[str, Any]) -> None:
         if fields.get("guilty_pid"):
             self.acting.note_guilty(fields)
@@ -297,6 +322,7 @@ class Watch:
             timeout_s = min(deadline_s - now_s if now_s < deadline_s else 1.0, self.workers.enforce(now_s))
             self.init.pump(min(timeout_s, left_s) if left_s is not None else timeout_s)
             self.workers.drain()
+            self._hear_teller(now_s)
             self.handle(self.init.take_backlog())
         for worker in self._evidence_workers():
             worker.kill()
@@ -308,6 +334,11 @@ class Watch:
         self._last_reactions()
         self.wakeups.close()
         self.workers.close()
+        if self.teller is not None:
+            again = self.lives is not None and self.lives.judge(self.init).again
+            self.teller.life_ended(again=again)
+            if not again:
+                self.teller.end()
         if self.lives is not None:  # another life's begins where this one's ended
             self.config.facts.oom_kills = tally.oom_kills
             self.journal.close()

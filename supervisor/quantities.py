@@ -141,6 +141,42 @@ def parse_count(text: str) -> int:
     return int(text)
 
 
+def parse_port(text: str) -> int:
+    """A TCP port; 0 lets the system choose one."""
+    text = text.strip()
+    if not (text.isascii() and text.isdigit()) or len(text) > 5 or int(text) > 65535:
+        raise BadValue("a port from 1 to 65535, or 0 for a free one")
+    return int(text)
+
+
+def parse_address(text: str) -> str:
+    """An IP address of this machine, v4 or v6; no name, since looking one up takes its time."""
+    import _socket
+
+    text = text.strip()
+    for family in (_socket.AF_INET, _socket.AF_INET6):
+        try:
+            _socket.inet_pton(family, text)
+        except (OSError, ValueError):
+            continue
+        return text
+    raise BadValue("an IP address such as 127.0.0.1, 0.0.0.0 or ::1")
+
+
+def parse_collected(text: str) -> str:
+    """The path of a file for node_exporter's textfile collector, which reads *.prom."""
+    if not text.endswith(".prom") or text.endswith("/.prom") or text == ".prom" or "\0" in text:
+        raise BadValue("a path that ends in .prom, in the directory that node_exporter reads")
+    return text
+
+
+def parse_socket_path(text: str) -> str:
+    """A path that fits a unix socket's address (unix(7): 108 bytes with its end)."""
+    if not text or "\0" in text or len(text.encode("utf-8", "surrogateescape")) > 107:
+        raise BadValue("a path of 107 bytes at most, which is all that a unix socket takes")
+    return text
+
+
 def parse_switch(text: str) -> bool:
     """A switch's value in a variable: 1/0/true/false (also yes/no/on/off)."""
     value = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}

@@ -118,6 +118,10 @@ def settle(given: dict[str, list[str]], environ: dict[str, str], pid: int | str 
     config.env_file = os.path.abspath(name) if entries is not None else ""
     if config.log_file is not None:
         config.log_file = os.path.abspath(config.log_file)
+    if config.metrics_file is not None:
+        config.metrics_file = os.path.abspath(config.metrics_file)
+    if config.metrics_socket is not None:
+        config.metrics_socket = os.path.abspath(config.metrics_socket)
     return config
 
 

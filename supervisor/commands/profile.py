@@ -12,7 +12,17 @@ import typer
 from supervisor.commands import shared
 
 PROFILE_EXAMPLE = "guard profile -- python app.py"
-_LEFT_OUT = {"thresholds", "actions", "retention", "log-format", "log-level", "log-file", "watch", "heap-interval"}
+_LEFT_OUT = {
+    "thresholds",
+    "actions",
+    "retention",
+    "metrics",
+    "log-format",
+    "log-level",
+    "log-file",
+    "watch",
+    "heap-interval",
+}
 _FLAGS = {
     "subprocesses": "Profile the Python processes it starts, too.",
     "native": "Stacks of C, C++ and Rust code as well (it costs more).",

@@ -33,6 +33,9 @@ _EXAMPLES = {
     "restart-max": "10",
     "restart-at": "95%",
     "signal-at": "critical:USR1",
+    "metrics-port": "9464",
+    "metrics-socket": "/run/guard/metrics.sock",
+    "metrics-file": "/var/lib/node_exporter/textfile_collector/guard.prom",
 }
 _HEAD = f"""\
 # Settings of guard in this directory, written by `guard init`. Valid shell (`source .env.profiling`); guard executes

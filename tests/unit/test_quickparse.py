@@ -32,6 +32,10 @@ _GOOD = {
     "state-signal": ["critical:USR1"],
     "url": ["https://a.example/x?y=z"],
     "webhook": ["slack+https://a.example/x"],
+    "port": ["0", "9464"],
+    "address": ["127.0.0.1", "::1"],
+    "collected": ["a/guard.prom"],
+    "socket-path": ["/run/guard.sock"],
     "text": ["*.py", "a b"],
 }
 _BAD = ["", "nan", "-1", "--", "x=y"]
