@@ -64,6 +64,14 @@ def same_memory(pid: int, other: int) -> bool:
         return False
 
 
+def setns(fd: int, kind: int) -> None:
+    """Go into a namespace: setns(2), which Python has from 3.12 on. Raises OSError."""
+    import ctypes
+
+    if ctypes.CDLL(None, use_errno=True).setns(fd, kind) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
 def _address(name: str) -> int:
     import _ctypes
 

@@ -140,6 +140,7 @@ def spec_of(config: Config, start: Start, start_ticks: int | None, **place: Any)
         "python": sys.version.split()[0],
         "sampling_interval": config.sampling_interval,
         "max_samples": config.max_samples,
+        "heap_interval": config.heap_interval,
         "overhead_budget": config.overhead_budget,
         "cores": config.facts.cores,
         "duration": config.profile_duration,

@@ -21,7 +21,7 @@ from supervisor.actions import following, growth_report, mapped, mappings, stack
 from supervisor.actions.ledger import STEP_BYTES, Ledger
 from supervisor.actions.task import Task
 from supervisor.analysis import folded
-from supervisor.profilers import faults, permission, pyspy, runner
+from supervisor.profilers import engine, faults, permission, pyspy, runner
 from supervisor.profilers.syscalls import SyscallTrap
 from supervisor.profilers.traps import NoTrap, StopTrap, Trap
 
@@ -42,6 +42,10 @@ _HASTE_SETTLE_S = 0.004
 
 def take(task: Task) -> dict[str, Any]:
     """Follow the process until told to stop or it ends. Raises Failure when it can't be read at all."""
+    if engine.of(task.pid) == engine.NODE:
+        from supervisor.actions import node_heap
+
+        return node_heap.grow(task)
     frozen_by_watcher = bool(task.spec.get("freeze")) and freeze.await_stop(task.pid)
     try:
         task.check_target()
@@ -99,11 +103,11 @@ class Follower:
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        self.trap, engine, refused = choose_trap(task.pid)
+        self.trap, way, refused = choose_trap(task.pid)
         self._rss = following.Rss(task.pid)
         rss = self._rss.read() or 0
         self.ledger = Ledger(rss)
-        self.course = growth_report.Course(engine, refused, rss)
+        self.course = growth_report.Course(way, refused, rss)
         self._budget: float = task.spec.get("overhead_budget", 0.03)
         self._written_s = 0.0
         self._faults = _MOST_FAULTS

@@ -10,16 +10,24 @@ from supervisor.actions.task import Task
 from supervisor.analysis import flamegraph, folded, markdown, speedscope
 from supervisor.quantities import human_bytes, human_percent
 
+INSPECTOR = "inspector"
+_ALLOCATED = (
+    "This growth profile names the code that allocated what the process still holds. A CPU profile names the busy code."
+)
+
 
 class Course:
     """How an attribution goes: by which engine, what better ones were refused for, what it cost the process.
 
     `haste` counts the stacks taken in a hurry, `frozen_s` is how long the process was stopped at first (None: not).
+    `notes` and `facts` are what an engine has to tell beside the usual.
     """
 
     def __init__(self, engine: str, refused: list[dict[str, str]], rss_bytes: int) -> None:
         self.started_s = time.monotonic()
         self.engine = engine
+        self.notes: list[str] = []
+        self.facts: dict[str, Any] = {}
         self.refused = refused
         self.peak_bytes = rss_bytes
         self.errors = 0
@@ -61,8 +69,9 @@ def write(task: Task, ledger: Ledger, course: Course) -> dict[str, Any]:
         )
     elif suspect is not None:
         share = suspect.self_weight / ledger.attributed_bytes
-        notes.insert(0, f"{suspect.function} was running for {human_percent(share)} of the growth.")
-    notes.append(_engine_note(course.engine))
+        did = "allocated" if course.engine == INSPECTOR else "was running for"
+        notes.insert(0, f"{suspect.function} {did} {human_percent(share)} of the growth.")
+    notes += [_engine_note(course.engine), *course.notes]
     if course.frozen_s is not None:
         notes.append(
             f"The process was stopped for {course.frozen_s * 1000:.0f} ms when it had little room left; what it held "
@@ -71,7 +80,7 @@ def write(task: Task, ledger: Ledger, course: Course) -> dict[str, Any]:
     if ledger.temporary:
         notes.append(f"{ledger.temporary} stacks touched memory that was given back at once; they have no weight.")
     facts = {
-        "engine": f"py-spy dump, {course.engine}",
+        "engine": course.engine if course.engine == INSPECTOR else f"py-spy dump, {course.engine}",
         "engine_refused": "; ".join(f"{entry['capability']}: {entry['reason']}" for entry in course.refused) or None,
         "samples": ledger.samples,
         "temporary_samples": ledger.temporary,
@@ -88,9 +97,10 @@ def write(task: Task, ledger: Ledger, course: Course) -> dict[str, Any]:
         "overhead_share": round(course.stopped_s / elapsed, 4) if elapsed > 0 else 0.0,
         "library_bytes_folded": folded_bytes,
         "enough": ledger.enough,
+        **course.facts,
     }
     head = [("Stacks", str(ledger.samples)), ("Growth", human_bytes(ledger.attributed_bytes))]
-    publish(task, shown, head, notes, facts, basis)
+    publish(task, shown, head, notes, facts, basis, _ALLOCATED if course.engine == INSPECTOR else "")
     result = {"samples": ledger.samples, "attributed_bytes": ledger.attributed_bytes, "enough": ledger.enough,
               "engine": course.engine, "longest_stop_s": facts["longest_stop_s"],
               "refused": course.refused}  # fmt: skip
@@ -142,6 +152,8 @@ def _engine_note(engine: str) -> str:
         "page-fault": "Threads were stopped at the page fault that took the memory: the stack is exact.",
         "syscall": "Threads were stopped where they asked the kernel for memory, as page faults can't be counted here: "
         "the stack is exact, but what fits into memory that the process already has isn't seen.",
+        INSPECTOR: "V8 sampled allocations through Node's inspector: the bytes of a stack are what it allocated since "
+        "then and what wasn't collected yet.",
         "running": "Nothing could be stopped here: stacks were read from the running process some 10 ms after it "
         "grew, so a busy function may stand for the one that took the memory.",
     }[engine]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from supervisor.analysis import bunmarkdown, cpuprofile, foldedfile, pprof, speedscope
+from supervisor.analysis import bunmarkdown, cpuprofile, foldedfile, heapprofile, pprof, speedscope
 from supervisor.analysis.folded import FunctionTotal, is_marker
 from supervisor.analysis.reading import FormatError, Reading
 from supervisor.analysis.text import shorten, visible
@@ -25,9 +25,21 @@ KNOWN = (
     "speedscope JSON (guard's, py-spy's)",
     "pprof (.pb.gz)",
     ".cpuprofile (Node, Chrome, Bun)",
+    ".heapprofile (Node, Chrome)",
     "the Markdown of Bun's --cpu-prof-md",
 )
-SUFFIXES = (".folded", ".md", ".speedscope.json", ".pb.gz", ".cpuprofile", ".collapsed", ".pprof", ".raw", ".txt")
+SUFFIXES = (
+    ".folded",
+    ".md",
+    ".speedscope.json",
+    ".pb.gz",
+    ".cpuprofile",
+    ".heapprofile",
+    ".collapsed",
+    ".pprof",
+    ".raw",
+    ".txt",
+)
 _HEAD = 1 << 16
 _MOST_WHOLE = 256 << 20  # of a format that can't be read piece by piece
 _BLOCK = "```json guard-profile"
@@ -230,6 +242,8 @@ def _from_json(data: bytes, keep: bool) -> Reading:
                 return speedscope.read(document, keep=keep)
             if isinstance(document.get("nodes"), list) and not isinstance(document.get("snapshot"), dict):
                 return cpuprofile.read(document, keep=keep)
+            if heapprofile.is_one(document):
+                return heapprofile.read(document, keep=keep)
     except (TypeError, KeyError, AttributeError, OverflowError) as error:
         # Each list and object in it may be anything; what isn't checked by itself ends here.
         raise FormatError(f"its JSON is damaged: a part is not what the format has there ({error})") from None
@@ -244,7 +258,7 @@ def _json_seen(document: object) -> str:
     if "snapshot" in document:
         return "a heap snapshot, which has objects and no time"
     if "head" in document:
-        return "a heap profile of V8, which has no time"
+        return "a heap profile of V8 that has lost its tree of calls"
     if "schema_version" in document:
         return "a record of guard's own and no profile; the .folded beside it is one"
     keys = ", ".join(shorten(visible(str(key)), 40) for key in list(document)[:6])

@@ -1,0 +1,216 @@
+"""Growth and heap profiles of a running Node: V8 samples allocations, and tells which of them are still held.
+
+What is held in the end is the evidence: garbage drops out of the samples when it is collected. V8 charges what an
+inlined function allocates to its caller, so inlining is off for the first seconds and now and then again; what comes
+in between is told apart by those (`heapprofile.refine`).
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from typing import Any
+
+from supervisor import freeze, sample
+from supervisor.actions import following, growth_report, mapped
+from supervisor.actions.ledger import Ledger
+from supervisor.actions.task import Task
+from supervisor.analysis import folded, heapprofile
+from supervisor.profilers import inspector, runner
+from supervisor.profilers.inspector import Gone, Hurry, Session
+from supervisor.profilers.pyspy import Failure
+
+LEAST_INTERVAL = 64 << 10  # bytes: each sample that is held costs V8 some 200 bytes and a handle
+_INTERVALS = 16_384  # of them in the process's memory
+_EXACT_S = 3.0
+_LEAST_PAUSE_S = 20.0
+_FIRST_READ_S = 1.0
+_MOST_READ_S = 30.0
+
+
+def interval(asked: int, rss_bytes: int) -> tuple[int, str]:
+    """Bytes between samples, and why it isn't what was asked. Pure."""
+    used = max(asked, LEAST_INTERVAL, rss_bytes // _INTERVALS)
+    if used == asked:
+        return used, "as asked"
+    return used, f"{asked} bytes were asked; a sample that is held costs memory, so one in {used} bytes was taken"
+
+
+def grow(task: Task) -> dict[str, Any]:
+    """`growth` of a Node, until told to stop or it ends. Raises Failure.
+
+    Where its inspector can't be had, growth by mapping is told instead, and what refuses the inspector.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGUSR1))
+    if task.spec.get("freeze") and freeze.await_stop(task.pid):
+        _let_go(task)  # what stands still can't answer
+    task.check_target()
+    follower = Follower(task, task.spec.get("seconds"))
+    try:
+        follower.follow()
+    except Failure as failure:
+        if failure.reason == "target-gone":
+            raise
+        refused = {"capability": "inspector", "reason": failure.said, "hint": failure.hint}
+        return {**mapped.follow(task, frozen=False), "refused": [refused]}
+    return growth_report.write(task, follower.ledger, follower.finished_course())
+
+
+def _let_go(task: Task) -> None:
+    try:
+        following.write_frame(task, [])
+    finally:
+        following.go_on(task)
+
+
+class Follower:
+    """One Node followed: what V8 sampled so far as a ledger. Without `seconds` until it ends or guard says so."""
+
+    def __init__(self, task: Task, seconds: float | None, *, always_exact: bool = False) -> None:
+        self.task = task
+        rss = self._rss()
+        self.ledger = Ledger(rss)
+        self.course = growth_report.Course(growth_report.INSPECTOR, [], rss)
+        self.interval, self.reason = interval(int(task.spec.get("heap_interval", 1024)), rss)
+        self.memory: dict[str, Any] = {}  # of process.memoryUsage() at the start and at the end
+        self.was_open = False
+        self.interrupted = False
+        self._until_s = float("inf") if seconds is None else time.monotonic() + seconds
+        budget = task.spec.get("overhead_budget")
+        self._budget = budget or 0.5
+        self._pause_s = 0.0 if always_exact or budget is None else max(_LEAST_PAUSE_S, _EXACT_S / self._budget)
+        self._exact: list[tuple[int, int]] = []  # ordinals of the samples that were taken without inlining
+        self._since = 0
+        self._inlines = True
+        self._document: dict[str, Any] = {}
+
+    def follow(self) -> None:
+        """Sample until the end; what there is by then is in the ledger. Raises Failure."""
+        session = inspector.attach(self.task.pid)
+        self.was_open = session.was_open
+        try:
+            try:
+                self._follow(session)
+            except runner.Interrupted:
+                self.interrupted = True
+            self._finish(session)
+        except Gone:
+            pass  # what was read last counts
+        finally:
+            session.close()
+        if self._document:
+            self.task.write(".heapprofile", json.dumps(self._document))
+
+    def _follow(self, session: Session) -> None:
+        try:
+            self.memory["start"] = usage(session)
+            session.call("HeapProfiler.enable")
+            self._switch(session, exact=True)
+            session.call("HeapProfiler.startSampling", samplingInterval=self.interval)
+        except Hurry:
+            self._frozen()
+        now_s = time.monotonic()
+        switch_s, read_s, wait_s = now_s + _EXACT_S, now_s + _FIRST_READ_S, _FIRST_READ_S
+        while (now_s := time.monotonic()) < self._until_s:
+            try:
+                if not session.wait(min(read_s, switch_s, self._until_s) - now_s):
+                    return
+                now_s = time.monotonic()
+                if now_s >= switch_s and self._pause_s:
+                    self._read(session)
+                    self._switch(session, exact=self._inlines)
+                    switch_s = now_s + (self._pause_s if self._inlines else _EXACT_S)
+                elif now_s >= switch_s:
+                    switch_s = float("inf")
+                if now_s >= read_s:
+                    took_s = self._read(session)
+                    wait_s = min(_MOST_READ_S, max(wait_s * 1.5, took_s / self._budget))
+                    read_s = time.monotonic() + wait_s
+            except Hurry:
+                self._frozen()
+                read_s = time.monotonic()
+
+    def _frozen(self) -> None:
+        """The watcher called for haste: whom it stopped for that goes on, as it can't answer else."""
+        self.task.spec["freeze"] = True  # until it is continued, whatever happens
+        if freeze.await_stop(self.task.pid):
+            began = time.monotonic()
+            _let_go(self.task)
+            self.course.frozen_s = time.monotonic() - began
+        self.task.spec["freeze"] = False
+        self.course.haste += 1
+
+    def _switch(self, session: Session, *, exact: bool) -> None:
+        session.inline(not exact)
+        if exact:
+            self._since = heapprofile.parse(self._document).newest if self._document else 0
+        else:
+            self._exact.append((self._since, heapprofile.parse(self._document).newest))
+        self._inlines = not exact
+
+    def _read(self, session: Session, method: str = "HeapProfiler.getSamplingProfile") -> float:
+        """Take in what V8 has; how long that took."""
+        began = time.monotonic()
+        self._document = session.call(method)["profile"]
+        took_s = time.monotonic() - began
+        self.course.stopped(took_s)
+        self.course.peak_bytes = max(self.course.peak_bytes, self._rss())
+        self._take_in()
+        if self.ledger.counts:
+            self.task.write(".folded", folded.render(self.ledger.counts))
+        return took_s
+
+    def _take_in(self) -> None:
+        heap = heapprofile.parse(self._document)
+        ranges = self._exact if self._inlines else [*self._exact, (self._since, sys.maxsize)]
+        inside, outside = heap.between(ranges)
+        self.ledger.counts = heapprofile.refine(inside, outside) if heap.samples else heap.counts
+        self.ledger.samples = len(heap.samples)
+
+    def _finish(self, session: Session) -> None:
+        try:
+            self._read(session, "HeapProfiler.stopSampling")
+            self.memory["end"] = usage(session)
+        except (Hurry, Failure, runner.Interrupted) as error:
+            self.course.failed(f"{type(error).__name__}: {error}")
+
+    def finished_course(self) -> growth_report.Course:
+        """The course with what there is to tell of this engine."""
+        course = self.course
+        note = outside_the_heap(self.memory)
+        if note:
+            course.notes.append(note)
+        if self.was_open:
+            course.notes.append("The inspector was open before, and stays open.")
+        course.facts = {"heap_interval_bytes": self.interval, "interval_reason": self.reason,
+                        "inspector_was_open": self.was_open, "node_memory": self.memory or None}  # fmt: skip
+        return course
+
+    def _rss(self) -> int:
+        process = sample.read_process(self.task.pid)
+        return (process.rss_bytes or 0) if process is not None else 0
+
+
+def usage(session: Session) -> dict[str, int]:
+    """Node's own figures, in bytes: rss, heapTotal, heapUsed, external, arrayBuffers."""
+    found = session.evaluate("process.memoryUsage()")
+    return {str(name): int(value) for name, value in found.items()} if isinstance(found, dict) else {}
+
+
+def outside_the_heap(memory: dict[str, Any]) -> str:
+    """What to say where buffers, which V8 doesn't sample, grew more than its heap did; "" else. Pure."""
+    start, end = memory.get("start"), memory.get("end")
+    if not start or not end:
+        return ""
+    heap = end.get("heapUsed", 0) - start.get("heapUsed", 0)
+    buffers = end.get("external", 0) - start.get("external", 0)
+    if buffers <= max(heap, 1 << 20):
+        return ""
+    from supervisor.quantities import human_bytes
+
+    return (
+        f"Most of the growth is outside the JavaScript heap: buffers grew by {human_bytes(buffers)}, the heap by "
+        f"{human_bytes(max(0, heap))}. V8 samples only the small objects that hold the buffers."
+    )

@@ -1,0 +1,365 @@
+"""The inspector of a running Node: opened by SIGUSR1 where it isn't open, spoken to, closed again.
+
+The protocol is Chrome's DevTools (https://chromedevtools.github.io/devtools-protocol/v8/) over a websocket on loopback.
+
+What guard opened it closes, whatever happens: a lease that lives in the target runs out when nobody renews it, so a
+killed worker leaves no open door. A Node that ends waits for its debuggers, so they let it go at once when it says so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+from supervisor import libc
+from supervisor.profilers import engine, node
+from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.runner import Interrupted
+
+LEASE_S = 10  # ticks, one a second
+_OPEN_S = 10.0
+_HASTY_OPEN_S = 1.0
+_ANSWER_S = 20.0
+_CONNECT_S = 2.0
+_MOST_INFO = 65536
+_CLONE_NEWNET = 0x40000000  # setns(2)
+_EXTRA_HINT = "pip install 'guard-supervisor[node]'"
+
+# A lease lasts for so many ticks of Node's own timer: a process that stood still has not ticked, and tests that fake
+# setTimeout and Date don't fake that.
+_LEASE = """(function (id, ticks, opened) {
+  const load = process.getBuiltinModule || require, key = Symbol.for('guard-supervisor.inspector')
+  let held = globalThis[key]
+  if (!held) {
+    const inspector = load('inspector'), timers = load('timers'), v8 = load('v8')
+    const maglev = Number(process.versions.node.split('.')[0]) >= 20
+    held = { leases: new Map(), opened, inlines: true }
+    held.inline = (on) => {
+      held.inlines = on
+      for (const each of maglev ? ['turbo', 'maglev'] : ['turbo']) {
+        v8.setFlagsFromString((on ? '--' : '--no-') + each + '-inlining')
+      }
+      return Boolean(process.env.NODE_V8_COVERAGE)
+    }
+    held.end = () => {
+      timers.clearInterval(held.timer)
+      delete globalThis[key]
+      if (!held.inlines) held.inline(true)
+      if (held.opened) inspector.close()
+    }
+    held.timer = timers.setInterval(() => {
+      for (const [each, left] of held.leases) left > 1 ? held.leases.set(each, left - 1) : held.leases.delete(each)
+      if (!held.leases.size) held.end()
+    }, 1000)
+    held.timer.unref()
+    Object.defineProperty(globalThis, key, { value: held, configurable: true })
+  }
+  if (ticks > 0) held.leases.set(id, ticks)
+  else { held.leases.delete(id); if (!held.leases.size) held.end() }
+  return held.opened
+})"""
+_INLINE = "globalThis[Symbol.for('guard-supervisor.inspector')].inline"
+
+
+class Gone(Exception):
+    """The target closed the connection: it ended."""
+
+
+class Hurry(Exception):
+    """The watcher says that there is hardly any time left (SIGUSR1)."""
+
+
+class Session:
+    """A connection to the inspector of one process.
+
+    `was_open`: somebody else had opened it, and it stays open. `leaving`: the process has come to its end and waits.
+    Events that are asked for go to `on_event`.
+    """
+
+    def __init__(self, pid: int, socket: Any, *, was_open: bool) -> None:
+        self.pid = pid
+        self.was_open = was_open
+        self.leaving = False
+        self.on_event: Callable[[str, dict[str, Any]], None] | None = None
+        self._socket = socket
+        self._number = 0
+        self._answers: dict[int, dict[str, Any]] = {}
+        self._lease_id = f"{os.getpid()}-{time.monotonic_ns()}"
+        self._renewed_s = float("-inf")
+
+    # -- asking ---------------------------------------------------------------------------------------------------
+
+    def call(self, method: str, timeout_s: float = _ANSWER_S, **parameters: Any) -> dict[str, Any]:
+        """What the method answers. Raises Failure, Gone, and what `wait` raises."""
+        number = self._send(method, parameters)
+        until_s = time.monotonic() + timeout_s
+        while number not in self._answers:
+            left_s = until_s - time.monotonic()
+            if left_s <= 0:
+                said = f"no answer to {method} within {timeout_s:g} s: its main thread is busy outside JavaScript"
+                raise Failure("inspector-silent", said, f"guard profile --pid {self.pid}, once more")
+            self._receive(left_s)
+        answer = self._answers.pop(number)
+        if "error" in answer:
+            said = str(answer["error"].get("message", answer["error"]))[:300]
+            raise Failure("inspector-refused", f"{method}: {said}", f"node --version; guard doctor --pid {self.pid}")
+        result: dict[str, Any] = answer.get("result", {})
+        return result
+
+    def evaluate(self, expression: str, timeout_s: float = _ANSWER_S) -> Any:
+        """The value of a JavaScript expression. Raises Failure, Gone."""
+        found = self.call(
+            "Runtime.evaluate",
+            timeout_s,
+            expression=expression,
+            includeCommandLineAPI=True,
+            returnByValue=True,
+            silent=True,
+        )
+        if "exceptionDetails" in found:
+            said = str(found.get("result", {}).get("description", found["exceptionDetails"].get("text", "")))[:300]
+            raise Failure("inspector-refused", said, f"node --version; guard doctor --pid {self.pid}")
+        return found.get("result", {}).get("value")
+
+    def wait(self, seconds: float) -> bool:
+        """Let events come in for so long; False when the process is `leaving`. Raises Gone, Interrupted, Hurry."""
+        until_s = time.monotonic() + seconds
+        while not self.leaving:
+            self.renew()
+            left_s = until_s - time.monotonic()
+            if left_s <= 0:
+                return True
+            self._receive(min(left_s, LEASE_S / 4))
+        return False
+
+    def _send(self, method: str, parameters: dict[str, Any]) -> int:
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": parameters}
+        try:
+            self._socket.send(json.dumps(message))
+        except Exception as error:  # the library's own family, OSError, and what a closed socket makes of them
+            raise Gone(str(error)) from None
+        return self._number
+
+    def _receive(self, seconds: float) -> None:
+        """One message, if any comes in this time. Signals are let in while it waits."""
+        # The answer to a call counts before what asks for the end: that is let in where nothing is under way.
+        if not _readable(self._socket.sock, seconds):
+            return
+        try:
+            text = self._socket.recv()
+            message = json.loads(text) if text else None
+        except Exception as error:
+            raise Gone(str(error)) from None
+        if not isinstance(message, dict):
+            raise Gone("the connection was closed")
+        if "id" in message:
+            self._answers[message["id"]] = message
+        elif message.get("method") == "NodeRuntime.waitingForDisconnect":
+            self.leaving = True
+        elif self.on_event is not None:
+            self.on_event(str(message.get("method")), message.get("params", {}))
+
+    # -- the lease ------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Take the lease, and ask to be told when the process comes to its end. Raises Failure, Gone."""
+        opened = "false" if self.was_open else "true"
+        self.was_open = not self.evaluate(f"{_LEASE}({self._lease_id!r}, {LEASE_S}, {opened})")
+        self._renewed_s = time.monotonic()
+        try:
+            self.call("NodeRuntime.notifyWhenWaitingForDisconnect", enabled=True)
+        except Failure:
+            pass  # a Node before 20; it says that it waits, and waits for no longer than the deadline
+
+    def renew(self) -> None:
+        """Where it is due, and nobody waits for the answer: a process that stands still keeps its lease."""
+        if time.monotonic() - self._renewed_s >= LEASE_S / 4:
+            self._renewed_s = time.monotonic()
+            opened = "false" if self.was_open else "true"
+            self._evaluate_unheard(f"{_LEASE}({self._lease_id!r}, {LEASE_S}, {opened})")
+            self._answers.clear()
+
+    def inline(self, on: bool) -> None:
+        """Let V8 inline functions or not. Raises Failure, Gone.
+
+        The heap sampler charges what an inlined function allocates to its caller. What is optimised already is thrown
+        away by turning the counts of coverage on and off, but for a process that collects coverage itself.
+        """
+        if self.evaluate(f"{_INLINE}({'true' if on else 'false'})"):
+            return
+        self.call("Profiler.enable")
+        self.call("Profiler.startPreciseCoverage", callCount=False, detailed=False)
+        self.call("Profiler.stopPreciseCoverage")
+
+    def close(self) -> None:
+        """Let go; the inspector closes with its last lease, unless it was open before. Raises nothing."""
+        try:
+            self._evaluate_unheard(f"{_LEASE}({self._lease_id!r}, 0, false)")
+        except Gone:
+            pass
+        try:
+            self._socket.close(timeout=1)
+        except Exception:  # it is gone, and so is the connection
+            pass
+
+    def _evaluate_unheard(self, expression: str) -> None:
+        self._send("Runtime.evaluate", {"expression": expression, "includeCommandLineAPI": True, "silent": True})
+
+
+def _readable(sock: Any, seconds: float) -> bool:
+    """Wait for data with SIGINT and SIGUSR1 let in; both are blocked elsewhere. Raises Interrupted, Hurry."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGUSR1))
+        return bool(select.select([sock], [], [], max(0.0, seconds))[0])
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+# -- opening ------------------------------------------------------------------------------------------------------
+
+
+def attach(pid: int) -> Session:
+    """A session with a Node, whose inspector is opened where it isn't. Raises Failure, Gone.
+
+    From here on SIGINT and SIGUSR1 are let in only where a session waits.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGUSR1))
+    signal.signal(signal.SIGUSR1, _hurried)
+    library = _library()
+    if node.other_network(pid):
+        _enter_network(pid)
+    flags = node.read_flags(pid)
+    found = _already_open(pid, flags)
+    was_open = found is not None
+    if found is None:
+        found = _open(pid, flags)
+    listener, path = found
+    try:
+        host = f"[{listener.address}]" if ":" in listener.address else listener.address
+        socket = library.create_connection(
+            f"ws://{host}:{listener.port}{path}",
+            suppress_origin=True,
+            timeout=_ANSWER_S,
+            enable_multithread=False,
+            http_no_proxy=["*"],
+        )
+    except Exception as error:
+        raise Failure("inspector-refused", f"{type(error).__name__}: {error}"[:300], "guard doctor") from None
+    session = Session(pid, socket, was_open=was_open)
+    try:
+        session.begin()
+    except BaseException:
+        session.close()
+        raise
+    return session
+
+
+def _library() -> Any:
+    try:
+        import websocket
+    except ImportError:
+        said = "Node speaks websocket, and guard has no client for it: the extra `node` isn't installed"
+        raise Failure("node-extra-missing", said, _EXTRA_HINT) from None
+    return websocket
+
+
+def _hurried(number: int, frame: object) -> None:
+    raise Hurry
+
+
+def _enter_network(pid: int) -> None:
+    """Go where the process is: only this worker does. Raises Failure."""
+    try:
+        fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            libc.setns(fd, _CLONE_NEWNET)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        said = f"process {pid} has a network of its own, and guard can't go there ({error.strerror})"
+        raise Failure("other-network", said, f"run guard inside its container, or nsenter -n -t {pid}") from None
+
+
+def _already_open(pid: int, flags: node.Flags) -> tuple[node.Listener, str] | None:
+    """An inspector that is open: looked for only where one can be, as a request may disturb a server of the program."""
+    try:
+        own = node.own_listeners(pid)
+    except OSError as error:
+        hint = "run guard as the target's user, or with --cap-add SYS_PTRACE"
+        raise Failure("other-user", f"its sockets can't be seen ({error.strerror})", hint) from None
+    for listener in own:
+        likely = listener.port in (flags.port, node.PORT) or (flags.inspects and flags.port == 0 and listener.local)
+        if likely and (path := _path(listener)) is not None:
+            return listener, path
+    return None
+
+
+def _open(pid: int, flags: node.Flags) -> tuple[node.Listener, str]:
+    """Send SIGUSR1 to a Node that takes it for what it means, and wait for its socket. Raises Failure."""
+    launch = f"node --inspect={'0' if flags.port else '9229'} SCRIPT opens it from the start"
+    if flags.taken:
+        said = f"{flags.taken} gives SIGUSR1 another meaning, or none: it wasn't sent"
+        raise Failure("inspector-closed", said, launch)
+    before = node.own_listeners(pid)
+    taken = [each for each in node.listening(pid) if flags.port and each.port == flags.port and each.local]
+    if taken:
+        said = f"port {flags.port}, which its inspector would open, belongs to another process: nothing was sent"
+        hint = f"ss -ltnp 'sport = :{flags.port}'; start each Node with a port of its own: node --inspect-port=0 SCRIPT"
+        raise Failure("inspector-port-taken", said, hint)
+    # Last, as little as possible before the signal: it ends whoever doesn't handle it.
+    if engine.of(pid) != engine.NODE or not node.catches(pid):
+        said = "it has no handler for SIGUSR1 (--disable-sigusr1, or its program took it away): it wasn't sent"
+        raise Failure("inspector-closed", said, launch)
+    try:
+        os.kill(pid, signal.SIGUSR1)
+    except PermissionError as error:
+        hint = "run guard as the target's user, or with --cap-add KILL"
+        raise Failure("other-user", f"SIGUSR1: {error.strerror}", hint) from None
+    except ProcessLookupError:
+        raise Failure("target-gone", f"process {pid} is gone", "guard run --interval 500ms -- COMMAND") from None
+    known = {each.inode for each in before}
+    until_s = time.monotonic() + _OPEN_S
+    while time.monotonic() < until_s:
+        try:
+            new = [each for each in node.own_listeners(pid) if each.inode not in known]
+        except OSError:
+            raise Failure("target-gone", f"process {pid} is gone", "guard run --interval 500ms -- COMMAND") from None
+        for listener in new:
+            if listener.port == flags.port or (not flags.port and listener.local):
+                if (path := _path(listener)) is not None:
+                    return listener, path
+                known.add(listener.inode)
+        if signal.SIGINT in signal.sigpending():
+            until_s = min(until_s, time.monotonic() + _HASTY_OPEN_S)
+        time.sleep(0.01)
+    said = (
+        f"it opened no inspector within {_OPEN_S:g} s of SIGUSR1: its program listens to that signal itself, "
+        "or its main thread is busy outside JavaScript"
+    )
+    raise Failure("inspector-silent", said, launch)
+
+
+def _path(listener: node.Listener) -> str | None:
+    """The path of the inspector's websocket; None when this is none of Node's."""
+    import http.client
+
+    connection = http.client.HTTPConnection(listener.address, listener.port, timeout=_CONNECT_S)
+    try:
+        connection.request("GET", "/json/list")
+        found = json.loads(connection.getresponse().read(_MOST_INFO))
+        address = str(found[0]["webSocketDebuggerUrl"])
+        return "/" + address.removeprefix("ws://").partition("/")[2] if found[0].get("type") == "node" else None
+    except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError):
+        return None
+    finally:
+        connection.close()
+
+
+__all__ = ["Gone", "Hurry", "Interrupted", "Session", "attach"]

@@ -1,0 +1,179 @@
+"""What a running Node lets in: its options, its handler of SIGUSR1, its sockets. Nothing is sent or attached here.
+
+SIGUSR1 opens the inspector of a Node (https://nodejs.org/api/process.html#signal-events). It ends every other program,
+and a Node that doesn't handle it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+
+PORT = 9229
+_LISTENING = "0A"  # TCP_LISTEN in the column `st` of /proc/net/tcp
+_LOOPBACK = ("127.0.0.1", "::1", "0.0.0.0", "::")
+# Options whose value is a word of its own, so that the word behind isn't the script.
+_TAKE_A_WORD = (
+    *("-r", "--require", "--import", "--loader", "--experimental-loader", "-C", "--conditions", "-e", "--eval"),
+    *("-p", "--print", "--env-file", "--inspect-port", "--debug-port", "--title", "--disable-warning", "--input-type"),
+)
+
+
+class Flags:
+    """What Node's options say: whether it was started with the inspector, on which port, and what SIGUSR1 is taken for.
+
+    `taken` is the option that gives SIGUSR1 another meaning, "" without one. Port 0: any.
+    """
+
+    __slots__ = ("inspects", "port", "taken")
+
+    def __init__(self, inspects: bool, port: int, taken: str) -> None:
+        self.inspects = inspects
+        self.port = port
+        self.taken = taken
+
+
+def flags(command: list[str], node_options: str = "") -> Flags:
+    """From a command line and NODE_OPTIONS. Pure; words behind the script are the program's own."""
+    found = Flags(False, PORT, "")
+    for word, value in [*_options(node_options.split()), *_options(command[1:])]:
+        if word in ("--inspect", "--inspect-brk", "--inspect-wait"):
+            found.inspects = True
+        if word in ("--inspect", "--inspect-brk", "--inspect-wait", "--inspect-port", "--debug-port"):
+            digits = value.rpartition(":")[2]
+            if digits.isascii() and digits.isdigit() and int(digits) < 65536:
+                found.port = int(digits)
+        elif word == "--disable-sigusr1" or (word in ("--report-signal", "--heapsnapshot-signal") and "USR1" in value):
+            found.taken = f"{word}={value}" if value else word
+    return found
+
+
+def _options(words: list[str]) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    index = 0
+    while index < len(words) and words[index].startswith("-") and words[index] not in ("-", "--"):
+        name, equals, value = words[index].partition("=")
+        if not equals and name in _TAKE_A_WORD and index + 1 < len(words):
+            index += 1
+            value = words[index]
+        found.append((name.replace("_", "-"), value))
+        index += 1
+    return found
+
+
+def read_flags(pid: int) -> Flags:
+    """The flags of a process, as far as it can be read: a Node that set its title has overwritten its command line."""
+    return flags(_words(f"/proc/{pid}/cmdline"), _variable(pid, b"NODE_OPTIONS"))
+
+
+def catches(pid: int, number: int = signal.SIGUSR1) -> bool:
+    """Whether the process has a handler for a signal: SigCgt in /proc/PID/status, proc(5)."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+            for line in file:
+                if line.startswith("SigCgt:"):
+                    return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+    except (OSError, ValueError, IndexError):
+        pass
+    return False
+
+
+class Listener:
+    """A listening TCP socket: `inode`, `host` and `port`."""
+
+    __slots__ = ("host", "inode", "port")
+
+    def __init__(self, inode: int, host: str, port: int) -> None:
+        self.inode = inode
+        self.host = host
+        self.port = port
+
+    @property
+    def local(self) -> bool:
+        """Whether it is reached on loopback."""
+        return self.host in _LOOPBACK
+
+    @property
+    def address(self) -> str:
+        """Where to connect."""
+        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+
+
+def listening(pid: int) -> list[Listener]:
+    """All listening sockets of the process's network, whoever holds them."""
+    found: list[Listener] = []
+    for name in ("tcp", "tcp6"):
+        try:
+            with open(f"/proc/{pid}/net/{name}", encoding="ascii", errors="replace") as file:
+                found += parse_sockets(file.read())
+        except OSError:
+            continue
+    return found
+
+
+def parse_sockets(text: str) -> list[Listener]:
+    """The listening sockets in the text of /proc/net/tcp or tcp6, proc(5). Pure."""
+    found = []
+    for line in text.splitlines()[1:]:
+        words = line.split()
+        try:
+            if words[3] == _LISTENING:
+                host, _, port = words[1].rpartition(":")
+                found.append(Listener(int(words[9]), _host(host), int(port, 16)))
+        except (IndexError, ValueError, OSError):
+            continue
+    return found
+
+
+def _host(text: str) -> str:
+    """Words of four bytes, each in the machine's own order (little-endian wherever Node runs)."""
+    data = b"".join(bytes.fromhex(text[at : at + 8])[::-1] for at in range(0, len(text), 8))
+    return socket.inet_ntop(socket.AF_INET if len(data) == 4 else socket.AF_INET6, data)
+
+
+def held(pid: int) -> set[int]:
+    """Inodes of the sockets that the process holds. Raises OSError."""
+    found = set()
+    with os.scandir(f"/proc/{pid}/fd") as entries:
+        for entry in entries:
+            try:
+                target = os.readlink(entry.path)
+            except OSError:
+                continue
+            if target.startswith("socket:["):
+                found.add(int(target[8:-1]))
+    return found
+
+
+def own_listeners(pid: int) -> list[Listener]:
+    """The listening sockets of a process. Raises OSError."""
+    inodes = held(pid)
+    return [each for each in listening(pid) if each.inode in inodes]
+
+
+def other_network(pid: int) -> bool:
+    """Whether the process has another network than this one: a container's."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/net") != os.readlink("/proc/self/ns/net")
+    except OSError:
+        return False
+
+
+def _words(path: str) -> list[str]:
+    try:
+        with open(path, "rb") as file:
+            return [word.decode("utf-8", "replace") for word in file.read(65536).split(b"\0")[:-1]]
+    except OSError:
+        return []
+
+
+def _variable(pid: int, name: bytes) -> str:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            for entry in file.read(1 << 20).split(b"\0"):
+                if entry.startswith(name + b"="):
+                    return entry[len(name) + 1 :].decode("utf-8", "replace")
+    except OSError:
+        pass
+    return ""

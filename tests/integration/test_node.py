@@ -1,0 +1,146 @@
+"""A running Node, unprepared: its inspector is opened, what it holds and does is named, and it is closed again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from supervisor.analysis import folded, formats
+from supervisor.profilers import node
+from tests.integration.driving import until
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(not shutil.which("node"), reason="needs node"),
+]
+
+LEAK = str(Path(__file__).parent / "node" / "leak.js")
+# A port that nobody else has: other Nodes of this machine have the usual one.
+NODE = ["node", "--inspect-port=0"]
+QUIET = ["--env", "development", "--warning", "60", "--critical", "4G", "--profiling", "5G", "--interval", "200ms"]
+
+
+def closed(pid: int) -> bool:
+    """Whether the process listens nowhere."""
+    return not node.own_listeners(pid)
+
+
+def test_a_leaking_node_ends_with_the_function_that_leaks(start: Callable[..., Any]) -> None:
+    run = start(QUIET, [*NODE, LEAK, "100"])
+    assert run.end() == 7, run.noise
+    done = run.wait_for("action.finished", action="growth")
+    assert done["engine"] == "inspector" and done["enough"], done
+    suspect = run.record["suspect"]
+    assert suspect["function"] == "rememberRequest" and suspect["file"].endswith("leak.js"), suspect
+    assert suspect["line"] == 6 and suspect["share"] > 0.8 and suspect["name"] == "node"
+    (profile,) = run.evidence("*-warning-growth.folded")
+    first = folded.own_functions(folded.parse(profile.read_text().splitlines()))[0]
+    assert first.function == "rememberRequest"
+    assert profile.with_suffix(".md").read_text().splitlines()[2].startswith("rememberRequest allocated ")
+    raw = formats.read(str(profile.with_suffix(".heapprofile")))
+    assert raw.unit == "bytes" and raw.total > 20e6
+    meta = json.loads(profile.with_suffix(".meta.json").read_text())
+    assert meta["heap_interval_bytes"] >= 65536 and not meta["inspector_was_open"]
+    assert meta["node_memory"]["end"]["heapUsed"] > meta["node_memory"]["start"]["heapUsed"]
+
+
+def test_the_inspector_is_closed_when_the_watcher_ends_the_action(start: Callable[..., Any]) -> None:
+    run = start(QUIET, [*NODE, LEAK, "80", "stay"])
+    begun = run.wait_for("action.started", action="growth")
+    until(lambda: run.evidence("*-growth.folded"), "a first reading")
+    assert not closed(begun["pid"])
+    worker = next(pid for pid in children(run.process.pid) if pid != begun["pid"])
+    os.kill(worker, signal.SIGINT)  # as the watcher does
+    done = run.wait_for("action.finished", action="growth")
+    assert done["suspect"]["function"] == "rememberRequest"
+    until(lambda: closed(begun["pid"]), "the inspector is closed")
+    os.kill(begun["pid"], 0)
+
+
+def test_the_inspector_closes_itself_when_the_worker_is_killed(start: Callable[..., Any]) -> None:
+    run = start(QUIET, [*NODE, LEAK, "80", "stay"])
+    begun = run.wait_for("action.started", action="growth")
+    (folded_file,) = until(lambda: run.evidence("*-growth.folded"), "a first reading")
+    worker = next(pid for pid in children(run.process.pid) if pid != begun["pid"])
+    assert not closed(begun["pid"])
+    os.kill(worker, signal.SIGKILL)
+    failed = run.wait_for("action.failed", action="growth")
+    assert failed["reason"] == "worker-killed" and folded_file.read_text()
+    until(lambda: closed(begun["pid"]), "its lease runs out", 60)
+    os.kill(begun["pid"], 0)
+
+
+def test_an_inspector_that_was_open_stays_open(start: Callable[..., Any]) -> None:
+    run = start(QUIET, ["node", "--inspect=127.0.0.1:0", LEAK, "80", "stay"])
+    begun = run.wait_for("action.started", action="growth")
+    until(lambda: run.evidence("*-growth.folded"), "a first reading")
+    worker = next(pid for pid in children(run.process.pid) if pid != begun["pid"])
+    os.kill(worker, signal.SIGINT)
+    run.wait_for("action.finished", action="growth")
+    assert not closed(begun["pid"])
+    (meta,) = run.evidence("*-growth.meta.json")
+    assert json.loads(meta.read_text())["inspector_was_open"]
+    assert "stays open" in meta.with_name(meta.name.replace(".meta.json", ".md")).read_text()
+
+
+UNHANDLED = "process.on('SIGUSR1', () => {}); process.removeAllListeners('SIGUSR1'); "
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--report-on-signal", "--report-signal=SIGUSR1"], "another meaning"),
+        (["-r", "PRELOAD"], "no handler for SIGUSR1"),
+    ],
+)
+def test_a_node_that_takes_sigusr1_for_something_else_is_told_and_not_sent_it(
+    start: Callable[..., Any], tmp_path: Path, options: list[str], words: str
+) -> None:
+    preload = tmp_path / "preload.js"
+    preload.write_text(UNHANDLED)
+    options = [str(preload) if word == "PRELOAD" else word for word in options]
+    run = start(QUIET, ["node", *options, LEAK, "80"])
+    assert run.end() == 7
+    missing = run.wait_for("capability.missing", capability="inspector")
+    assert words in missing["reason"] and "--inspect" in missing["hint"], missing
+    assert run.wait_for("action.finished", action="growth")["engine"] == "mappings"
+
+
+def test_a_second_node_whose_port_is_taken_is_left_alone(start: Callable[..., Any]) -> None:
+    first = subprocess.Popen(
+        ["node", "--inspect=127.0.0.1:0", "-e", "setInterval(() => {}, 1000)"], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert first.stderr is not None
+        port = first.stderr.readline().rpartition("/")[0].rpartition(":")[2]
+        run = start(QUIET, ["node", f"--inspect-port={port}", LEAK, "80"])
+        assert run.end() == 7
+        missing = run.wait_for("capability.missing", capability="inspector")
+        assert f"port {port}" in missing["reason"] and "another process" in missing["reason"]
+        assert not any("failed" in line for line in run.noise), run.noise
+        assert first.poll() is None
+    finally:
+        first.kill()
+        first.communicate()
+
+
+def test_a_node_in_a_network_of_its_own_is_reached(start: Callable[..., Any]) -> None:
+    script = f"ip link set lo up && exec node {LEAK} 80"
+    if not shutil.which("ip") or subprocess.run(["unshare", "-n", "ip", "link"], capture_output=True).returncode:
+        pytest.skip("no network namespace can be made here: it needs root and ip")
+    run = start(QUIET, ["unshare", "-n", "sh", "-c", script])
+    assert run.end() == 7, run.noise
+    assert run.wait_for("action.finished", action="growth")["engine"] == "inspector"
+    assert run.record["suspect"]["function"] == "rememberRequest"
+
+
+def children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
