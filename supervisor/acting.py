@@ -11,10 +11,10 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from supervisor import freeze, launch, pid1, policy, sample
+from supervisor import freeze, launch, pid1, plan, policy, sample
 from supervisor.config import Config
 from supervisor.journal import Journal
-from supervisor.model import ActionEnded, Hurry, Sample, Start, Stop
+from supervisor.model import STATES, ActionEnded, Hurry, Sample, Start, Stop
 from supervisor.quantities import human_bytes
 from supervisor.store import command_name
 from supervisor.workers import Worker, Workers, spec_of
@@ -56,7 +56,8 @@ class Acting:
         spent: dict[str, int] = {}
         started_s: dict[tuple[str, str], float] = {}
         for kind, state, at in self._spent:
-            spent[kind] = spent.get(kind, 0) + 1
+            account = plan.account(kind, "" if state in STATES else state)
+            spent[account] = spent.get(account, 0) + 1
             started_s[kind, state] = self._journal.started_s - max(0.0, self._journal.started_at - at)
         wait_s = min(policy.SHORTEST_WAIT_S, self._config.interval)
         return policy.State(wait_s=wait_s, spent=spent, started_s=started_s)
@@ -120,14 +121,13 @@ class Acting:
         worker.was_stopped = sample.stopped(start.pid)
         if start.freeze and not self._freeze(start.pid, worker.start_ticks, start.reason):
             worker.ask_to_end(time.monotonic())  # gone, or stopped by somebody else: it isn't guard's to continue
-        self._spent.append((start.kind, start.state, time.time()))
+        self._spent.append((start.kind, start.trigger or start.state, time.time()))
         try:
             store.note_spent(self._name, self._spent)
         except OSError as error:
             self._journal.trouble("budget.json", error, store.root)
         path = os.path.join(spec["directory"], spec["name"])
-        self._journal.emit("info", "action.started", action=start.kind, state=start.state, pid=start.pid,
-                          reason=start.reason, path=path)  # fmt: skip
+        self._journal.emit("info", "action.started", **_named(start), reason=start.reason, path=path)
         return None
 
     def _lend(self, start: Start) -> int | None:
@@ -144,9 +144,8 @@ class Acting:
         return True
 
     def _refuse(self, start: Start, how: str, reason: str, hint: str) -> ActionEnded:
-        self._journal.emit("warning", f"action.{how}", action=start.kind, state=start.state, pid=start.pid,
-                          reason=reason, said=reason, tried=f"start of a worker for {start.kind}",
-                          hint=hint)  # fmt: skip
+        self._journal.emit("warning", f"action.{how}", **_named(start), reason=reason, said=reason,
+                          tried=f"start of a worker for {start.kind}", hint=hint)  # fmt: skip
         return ActionEnded(start.kind, start.pid, how, reason)
 
     def _spec(self, start: Start, last: Sample | None) -> dict[str, Any]:
@@ -161,7 +160,7 @@ class Acting:
             start,
             start.start_ticks or (guilty.start_ticks if guilty else None),
             pids=[process.pid for process in processes],
-            directory=store.category("auto-memory"),
+            directory=store.category(_category(start.trigger)),
             root=store.root,
             root_id=store.root_id,
             name=store.next_name(start.state, start.kind),
@@ -208,7 +207,7 @@ class Acting:
         self._missing_capability(start, result)
         ends = (".md", ".stacks.json", ".snapshot.json")
         main = next((path for end in ends for path in paths if path.endswith(end)), None)
-        fields: dict[str, Any] = {"action": start.kind, "state": start.state, "pid": start.pid, "path": main}
+        fields = {**_named(start), "path": main}
         if outcome == "ok":
             self._note_suspect(start, result)
             self._journal.emit("info", "action.finished", **fields, elapsed_s=elapsed_s, **result)
@@ -249,3 +248,16 @@ class Acting:
             return False  # by job control, or by somebody else; what failed may have left the stop that attaching sends
         process = sample.read_process(worker.start.pid)
         return process is not None and process.state == "T" and freeze.resume(worker.start.pid)
+
+
+def _named(start: Start) -> dict[str, Any]:
+    """The fields by which every event of an action names it."""
+    fields: dict[str, Any] = {"action": start.kind, "state": start.state, "pid": start.pid}
+    return fields | ({"trigger": start.trigger} if start.trigger else {})
+
+
+def _category(trigger: str) -> str:
+    """Where evidence goes: by what asked for it."""
+    if trigger in ("", "pressure:memory:some", "pressure:memory:full"):
+        return "auto-memory"
+    return "auto-cpu" if trigger.startswith(("cpu", "pressure:cpu")) else "auto-latency"

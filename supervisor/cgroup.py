@@ -245,21 +245,21 @@ def _headroom(reading: Memory | High) -> int:
     return (_UNLIMITED if most is None else most) - (reading.use_bytes or 0)
 
 
-def pressure(directory: str | None) -> tuple[str, str]:
-    """PSI of memory as the kernel writes it, with whose it is: the cgroup's where it has one, else the machine's.
+def pressure(directory: str | None, what: str = "memory") -> tuple[str, str]:
+    """PSI of memory, cpu or io as the kernel writes it, with whose it is.
 
-    Two empty texts where none is counted. https://docs.kernel.org/accounting/psi.html
+    It is the cgroup's where that has one, else the machine's. Two empty texts where none is counted. https://docs.kernel.org/accounting/psi.html
     """
-    for whose, path in (("cgroup", f"{directory}/memory.pressure"), ("machine", "/proc/pressure/memory")):
+    for whose, path in (("cgroup", f"{directory}/{what}.pressure"), ("machine", f"/proc/pressure/{what}")):
         text = read_text(path)
         if text:
             return whose, text
     return "", ""
 
 
-def waiting_percent(psi: str) -> float | None:
-    """Per cent of the last ten seconds in which some task waited, from a PSI text; None without one."""
-    start = psi.find("some avg10=")
+def waiting_percent(psi: str, whom: str = "some") -> float | None:
+    """Per cent of the last ten seconds in which some (full: every) task waited, from a PSI text; None without one."""
+    start = psi.find(f"{whom} avg10=")
     try:
         return float(psi[start + 11 :].split(" ", 1)[0]) if start >= 0 else None
     except ValueError:

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
     from supervisor.envfile import Entry
     from supervisor.facts import Facts
+    from supervisor.quantities import Pressure
 
 FALLBACK_SHARES = (0.60, 0.75, 0.875)
+_TIMES = ("interval", "microseconds", "duration", "patience", "response-time")
 _LOW_MEMORY = 2 * 10**9
 _FEW_CORES = 4
 # Kubernetes injects these for a Service named "guard"; they aren't settings.
@@ -86,6 +88,16 @@ class Config:
     reload_dir: tuple[str, ...]
     reload_include: tuple[str, ...]
     reload_exclude: tuple[str, ...]
+    cpu_threshold: float | str | None  # a share, or "auto"
+    cpu_window: float
+    probe: str | None
+    probe_interval: float
+    probe_timeout: float
+    response_time: float | str | None  # seconds, or "auto"
+    fd_threshold: int | float | None  # a count, or a share of the process's limit
+    thread_threshold: int | None
+    stall: float | None
+    pressure: tuple[Pressure, ...]
     sampling_interval: float
     max_samples: int
     heap_interval: int
@@ -177,6 +189,7 @@ def resolve(
             value = preset[setting.name] if setting.default is PRESET else setting.default
             named = mode if mode and setting.name in PRESETS[mode].values else detected.name
             values[setting.name] = Value(value, source, named if source == "preset" else "built in")
+    _refuse_without_probe(values)
     adjusted = _adapt(values, facts)
     chosen = {name: values[name] for name in LEVELS}
     levels = _levels(values, facts, adjusted)
@@ -290,6 +303,17 @@ def _adapt(values: dict[str, Value], facts: Facts) -> list[dict[str, Any]]:
     if facts.cores < _FEW_CORES:
         move("sampling-interval", values["sampling-interval"].value * 2, f"{facts.cores:g} cores are fewer than 4")
     return adjusted
+
+
+def _refuse_without_probe(values: dict[str, Value]) -> None:
+    """What only a probe can tell. Raises UsageError."""
+    for name in ("response-time", "stall"):
+        if values[name].value is not None and values["probe"].value is None:
+            raise UsageError(
+                f"--{name} ({values[name].origin}) needs a probe",
+                why="only a probe tells whether, and how soon, the target answers",
+                hint="--probe http://127.0.0.1:8000/health   or   --probe tcp://127.0.0.1:8000",
+            )
 
 
 def _levels(values: dict[str, Value], facts: Facts, adjusted: list[dict[str, Any]]) -> tuple[Level, ...]:
@@ -417,7 +441,9 @@ def show(name: str, value: Any) -> str:
         return human_percent(value)
     if setting.kind == "size":
         return human_bytes(value)
-    if setting.kind in ("interval", "microseconds", "duration", "patience"):
+    if isinstance(value, float) and setting.kind in ("cpu-share", "count-or-share"):
+        return human_percent(value)
+    if isinstance(value, float) and setting.kind in _TIMES:
         return human_duration(value)
     if setting.kind == "mode":
         return f"{value:04o}"
@@ -429,7 +455,7 @@ def show(name: str, value: Any) -> str:
 
 
 def _one(value: Any) -> str:
-    return value if isinstance(value, str) else ":".join(str(each) for each in value)
+    return ":".join(str(each) for each in value) if isinstance(value, tuple) else str(value)
 
 
 def plain(name: str, value: Any) -> Any:

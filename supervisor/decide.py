@@ -10,8 +10,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from supervisor import plan
-from supervisor.model import STATES, ActionEnded, Effect, Event, Process, Sample
+from supervisor import plan, triggers
+from supervisor.model import STATES, ActionEnded, Effect, Event, Probe, Process, Sample
 from supervisor.policy import MIB, SHORTEST_WAIT_S, Baseline, Decision, Level, Policy, State, guilty
 from supervisor.quantities import human_bytes, human_duration
 
@@ -32,10 +32,12 @@ _BURST_BYTES = 8 * MIB
 CONFIRM_SHARE = 0.1
 
 
-def decide(state: State, event: Sample | ActionEnded, policy: Policy, now_s: float) -> Decision:
+def decide(state: State, event: Sample | ActionEnded | Probe, policy: Policy, now_s: float) -> Decision:
     """One step."""
     if isinstance(event, Sample):
         return _sampled(state, event, policy, now_s)
+    if isinstance(event, Probe):
+        return _probed(state, event, policy, now_s)
     return plan.after(state, event, policy, now_s)
 
 
@@ -97,6 +99,7 @@ def _sampled(state: State, sample: Sample, policy: Policy, now_s: float) -> Deci
     rate = _burst(state, sample, slope)
     urgency = _urgency(sample, rate, state.wait_s)
     wait_s = next_wait(sample.headroom_bytes, rate, policy.interval_s)
+    wait_s = min(wait_s, policy.rules.pace_s)
     if any(streaks[index] == 1 for index in range(state.level, len(policy.levels))):
         wait_s = max(min(SHORTEST_WAIT_S, policy.interval_s), min(wait_s, policy.interval_s * CONFIRM_SHARE))
     new = replace(
@@ -116,7 +119,25 @@ def _sampled(state: State, sample: Sample, policy: Policy, now_s: float) -> Deci
     new = plan.follow_growth(new, policy, culprit, baselines, now_s, effects)
     new = plan.before_the_end(new, sample, rate, policy, culprit, now_s, effects)
     new = plan.restart_in_time(new, sample, policy, culprit, urgency, now_s, effects)
-    return plan.advance(new, sample, policy, now_s, effects)
+    watched, turns, told = triggers.follow(new.watched, sample, policy.rules)
+    return _turned(replace(new, watched=watched), turns, told, policy, now_s, effects)
+
+
+def _probed(state: State, probe: Probe, policy: Policy, now_s: float) -> Decision:
+    watched, turns, told = triggers.follow_probe(state.watched, probe, state.last, policy.rules, now_s)
+    return _turned(replace(state, watched=watched), turns, told, policy, now_s, [])
+
+
+def _turned(
+    state: State, turns: list[triggers.Turn], told: list[Event], policy: Policy, now_s: float, effects: list[Effect]
+) -> Decision:
+    """What triggers beside memory tell and ask for."""
+    effects += told
+    if turns:
+        culprit = guilty(state.last, state.baselines) if state.last is not None else None
+        for turn in turns:
+            state = plan.answer(state, turn, policy, culprit, now_s, effects)
+    return plan.advance(state, state.last, policy, now_s, effects)
 
 
 def _urgency(sample: Sample, slope: float, wait_s: float) -> str:
@@ -197,5 +218,6 @@ def _calm(
         to -= 1
     reason = f"below 90 % of the threshold for {human_duration(CALM_S)}"
     effects.append(_changed(state.name, STATES[to], current, sample, state, reason, None))
-    state = replace(state, level=to, outside=state.outside and to > 0, queue=() if to == 0 else state.queue)
+    queue = state.queue if to else tuple(start for start in state.queue if start.trigger)
+    state = replace(state, level=to, outside=state.outside and to > 0, queue=queue)
     return plan.stop_growth(state, "memory is back to ok", effects) if to == 0 else state

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from supervisor import config as configs
-from supervisor import decide, metrics, notice, pid1, policy, record, restart, sample
+from supervisor import decide, metrics, notice, pid1, policy, record, restart, sample, triggers
 from supervisor.acting import Acting
 from supervisor.config import Config
 from supervisor.floods import Floods
@@ -23,7 +23,9 @@ from supervisor.workers import REACTIONS, Worker
 
 if TYPE_CHECKING:
     from supervisor.metrics.teller import Teller
+    from supervisor.probing import Prober
     from supervisor.reacting import Reacting
+    from supervisor.resources import Resources
 
 _FINISH_S = 6.0
 # After processor time that could have filled half the headroom: a sample, when this much of it is gone indeed.
@@ -42,6 +44,7 @@ def policy_of(config: Config, start_s: float = 0.0) -> policy.Policy:
     return policy.Policy(
         levels, config.interval, config.cooldown, config.max_actions, profile=not config.no_profiling,
         ready_s=min(max(0.5, 5 * start_s), 2.0), restart_at=restart_at,
+        rules=triggers.rules_of(config),
     )  # fmt: skip
 
 
@@ -78,6 +81,7 @@ class Watch:
         self.policy = policy_of(config, self.acting.start_s)
         self.state = self.acting.first_state()
         self.sampler = sample.Sampler(config.facts.place, config.facts.memory_bytes, config.metric, roots)
+        self.resources, self.prober = self._for_triggers()
         self.noticed = self._first_known()
         self.wakeups = Wakeups(init.poller, config.facts.place)
         self._floods = Floods(self.journal.emit, config.forward)
@@ -88,6 +92,19 @@ class Watch:
         from supervisor.reacting import Reacting
 
         return Reacting(self.init, self.config, self.journal, self.workers, self.roots)
+
+    def _for_triggers(self) -> tuple[Resources | None, Prober | None]:
+        """What triggers beside memory need, where one is on."""
+        resources, prober = None, None
+        if self.policy.rules.sampled:
+            from supervisor.resources import Resources
+
+            resources = Resources(self.policy.rules)
+        if self.policy.rules.probing:
+            from supervisor.probing import Prober
+
+            prober = Prober(self.config, self.policy.rules.response_s, self.init.poller, self.init.helpers)
+        return resources, prober
 
     def _first_known(self) -> notice.Known:
         """The surroundings as they were before the target ran, which its thresholds rest on."""
@@ -151,6 +168,7 @@ class Watch:
             now_s = time.monotonic()
             self._reload(now_s)
             self._hear_teller(now_s)
+            self._probe(now_s)
             if now_s >= next_s or self._woken():
                 reading = self.step()
                 if self.roots is not None and not reading.processes:
@@ -165,6 +183,8 @@ class Watch:
                 patience_s = min(patience_s, self.lives.reloader.left_s)
             if self.teller is not None:
                 patience_s = min(patience_s, self.teller.left_s)
+            if self.prober is not None:
+                patience_s = min(patience_s, self.prober.left_s)
             self.init.pump(min(next_s - now_s, patience_s))
             self.workers.drain()
 
@@ -195,13 +215,15 @@ class Watch:
             if self.roots is not None:
                 self.wakeups.follow_ends(self.roots)
         self._notice(reading)
+        reading = self._with_extra(reading)
         decision = decide.decide(self.state, reading, self.policy, reading.at_s)
         self.state = decision.state
         journal = self.journal
         journal.tally.add(reading, self.state.level)
         since_s = reading.at_s - journal.started_s
         wall_s = journal.started_at + since_s
-        journal.add_flight(record.flight_line(reading, self.state.name, self.state.slope, since_s, wall_s))
+        shown = record.trigger_fields(self.state.watched, self.policy.rules)
+        journal.add_flight(record.flight_line(reading, self.state.name, self.state.slope, since_s, wall_s, shown))
         for path, why in reading.missing.items():
             if journal.once(f"sample {path} {why}"):
                 journal.emit("warning", "sample.failed", path=path, reason=why)
@@ -215,6 +237,30 @@ class Watch:
         self._floods.tell(reading.at_s)
         journal.release()
         return reading
+
+    def _with_extra(self, reading: Sample) -> Sample:
+        """What triggers ask for besides."""
+        if self.resources is None:
+            return reading
+        directories = self.sampler.place.memory
+        extra = self.resources.read(reading.processes, directories[0] if directories else None, reading.at_s)
+        for what, (reason, hint) in self.resources.missing.items():
+            if self.journal.once(f"capability {what}"):
+                self.journal.emit("warning", "capability.missing", capability=what, reason=reason, hint=hint)
+        return replace(reading, extra=extra)
+
+    def _probe(self, now_s: float) -> None:
+        """Decide on what probes told."""
+        if self.prober is None:
+            return
+        probes = self.prober.take(now_s)
+        for level, name, fields in self.prober.news:
+            self.journal.emit(level, name, **fields)
+        self.prober.news.clear()
+        for probe in probes:
+            decision = decide.decide(self.state, probe, self.policy, now_s)
+            self.state = decision.state
+            self.carry_out(decision)
 
     def _notice(self, reading: Sample) -> None:
         """What the kernel did meanwhile; thresholds follow a limit that changed."""
@@ -309,6 +355,8 @@ class Watch:
         """Let workers keep what they have, end what is left of the group, write the record; the exit code."""
         self.acting.ending = True
         self.acting.freezer.release()
+        if self.prober is not None:
+            self.prober.end()
         now_s = time.monotonic()
         self.journal.tally.oom_kills_of_others = self.noticed.others(now_s)
         deadline_s = now_s + _FINISH_S

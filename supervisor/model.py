@@ -16,7 +16,8 @@ STATES = ("ok", "warning", "critical", "profiling")
 class Process:
     """One process of the tree at one moment. `start_ticks` with the pid tells it from a later one of that pid.
 
-    `rss_bytes` is None when it could not be read. `cpu_ticks` is user and system time since its start.
+    `rss_bytes` is None when it could not be read. `cpu_ticks` is user and system time since its start, `waited_ticks`
+    that of the children it has waited for.
     """
 
     pid: int
@@ -27,11 +28,26 @@ class Process:
     rss_bytes: int | None
     threads: int = 1
     cpu_ticks: int = 0
+    waited_ticks: int = 0
 
     @property
     def identity(self) -> tuple[int, int]:
         """Pid and start time."""
         return self.pid, self.start_ticks
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """What only triggers ask for, as far as it could be read.
+
+    `fds`: open descriptors and their soft limit by pid; `io_bytes`: read and written since its start by pid;
+    `pressure`: per cent of the last ten seconds by `memory:some` and the like, with whose it is in `pressure_of`.
+    """
+
+    fds: Mapping[int, tuple[int, int | None]] = field(default_factory=dict)
+    io_bytes: Mapping[int, int] = field(default_factory=dict)
+    pressure: Mapping[str, float] = field(default_factory=dict)
+    pressure_of: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +71,7 @@ class Sample:
     missing: Mapping[str, str] = field(default_factory=dict)
     high: High | None = None
     pressure_percent: float | None = None
+    extra: Extra = field(default_factory=Extra)
 
     @property
     def headroom_bytes(self) -> int:
@@ -79,6 +96,18 @@ class ActionEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class Probe:
+    """What came of one probe: `answered` (after `elapsed_s`), or `timeout`, `refused` or `failed`, which are no times.
+
+    `said` tells more of the latter.
+    """
+
+    outcome: str
+    elapsed_s: float
+    said: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """A named log event with typed fields; `level` as in logging (debug, info, warning, error)."""
 
@@ -91,7 +120,8 @@ class Event:
 class Start:
     """Start an action on a process. `freeze`: stop the process until the action has read it.
 
-    `start_ticks` as in Process: a pid that waits in a queue may be another's by then.
+    `start_ticks` as in Process: a pid that waits in a queue may be another's by then. `trigger`: what asks for it when
+    it isn't a state of memory. `idle`: threads that wait count as well.
     """
 
     kind: str
@@ -100,6 +130,8 @@ class Start:
     reason: str
     freeze: bool = False
     start_ticks: int = 0
+    trigger: str = ""
+    idle: bool = False
 
 
 @dataclass(frozen=True, slots=True)

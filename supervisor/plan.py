@@ -8,12 +8,14 @@ from dataclasses import replace
 from supervisor.model import STATES, ActionEnded, Effect, EndLife, Event, Hurry, Process, Sample, Start, Stop
 from supervisor.policy import MIB, SHORTEST_WAIT_S, Baseline, Decision, Policy, State, growth_bytes
 from supervisor.quantities import human_bytes, human_duration
+from supervisor.triggers import Turn
 
 _SWITCH_BYTES = 16 * MIB
 # A process that is stopped to be read has grown by this much at least: it is the burst, not its neighbour.
 _FREEZE_GROWTH_BYTES = 8 * MIB
 # The rest waits that long for the reading of a stopped process; it takes a fraction of it.
 _FROZEN_S = 1.0
+_WORKING_CORES = 0.5
 _HURRY_EVERY_S = 1.0
 # A restart waits that long for evidence.
 _EVIDENCE_S = 5.0
@@ -23,6 +25,16 @@ ACTIONS: Mapping[str, tuple[str, ...]] = {
     "warning": ("growth", "snapshot"),
     "critical": ("growth", "stacks", "snapshot"),
     "profiling": ("growth", "stacks", "cpu-profile", "snapshot"),
+}
+# What a trigger starts. What a state of memory asks for goes first, and ends what runs for a trigger.
+TRIGGERED: Mapping[str, tuple[str, ...]] = {
+    "cpu": ("cpu-profile",),
+    "latency": ("stacks", "cpu-profile"),
+    "fds": ("stacks", "snapshot"),
+    "threads": ("stacks", "snapshot"),
+    "stall": ("stacks",),
+    "pressure:memory": ("snapshot", "growth"),
+    "pressure": ("snapshot",),
 }
 # What an action takes of the limit while it runs: a worker of guard's and a profiler (measured, rounded up).
 COST_BYTES: Mapping[str, int] = {
@@ -60,35 +72,76 @@ def begin(
     for kind in wanted:
         if kind == "growth" and (state.growing is not None or any(start.kind == "growth" for start in state.queue)):
             continue
-        refusal = _refusal(state, kind, policy, now_s)
+        refusal = _refusal(state, kind, "", policy, now_s)
         if refusal:
             fields = {"action": kind, "state": state.name, "pid": pid, "reason": refusal}
             effects.append(Event("info", "action.skipped", fields))
         else:
             fresh.append(Start(kind, state.name, pid, reason, start_ticks=ticks))
             state = _spend(state, kind, now_s)
+    if fresh and state.busy is not None and state.busy_for:
+        effects.append(Stop(state.busy, f"memory comes before the {state.busy_for} trigger"))
     # What the higher state asks for goes first; what it repeats replaces the lower state's.
     kinds = {start.kind for start in fresh}
-    return replace(state, queue=(*fresh, *(start for start in state.queue if start.kind not in kinds)))
+    kept = (start for start in state.queue if start.trigger or start.kind not in kinds)
+    return replace(state, queue=(*fresh, *kept))
 
 
-def _refusal(state: State, kind: str, policy: Policy, now_s: float) -> str:
+def answer(
+    state: State, turn: Turn, policy: Policy, culprit: Process | None, now_s: float, effects: list[Effect]
+) -> State:
+    """A trigger turned: queue what it asks for, within budget and cooldown; growth ends with what asked for it."""
+    trigger = turn.reading.trigger
+    if not turn.fired:
+        if state.growing_for == trigger and state.level == 0:
+            state = stop_growth(state, f"the {trigger} trigger has cleared", effects)
+        return state
+    names = (trigger, trigger.rpartition(":")[0], trigger.partition(":")[0])
+    wanted = next(TRIGGERED[name] for name in names if name in TRIGGERED)
+    fresh: list[Start] = []
+    for kind in wanted:
+        process = culprit if kind == "growth" else turn.reading.process
+        if process is None or (kind == "growth" and state.growing is not None):
+            continue
+        refusal = _refusal(state, kind, trigger, policy, now_s)
+        if refusal:
+            fields = {"action": kind, "state": state.name, "trigger": trigger, "pid": process.pid, "reason": refusal}
+            effects.append(Event("info", "action.skipped", fields))
+        else:
+            # Answers come late from one that waits, too, and a profile of busy code would show nothing of it.
+            waits = trigger == "latency" and state.watched.busy.rates.get(process.identity, 0.0) < _WORKING_CORES
+            start = Start(
+                kind, state.name, process.pid, turn.reading.words, start_ticks=process.start_ticks, trigger=trigger,
+                idle=waits and kind == "cpu-profile",
+            )  # fmt: skip
+            fresh.append(start)
+            state = _spend(state, kind, now_s, trigger)
+    return replace(state, queue=(*state.queue, *fresh))
+
+
+def account(kind: str, trigger: str = "") -> str:
+    """What an action is counted under. Triggers have a budget of their own: what they take, memory doesn't lack."""
+    return f"{kind} by triggers" if trigger else kind
+
+
+def _refusal(state: State, kind: str, trigger: str, policy: Policy, now_s: float) -> str:
     if kind != "snapshot" and not policy.profile:
         return "profiling is off (--no-profiling)"
-    if state.spent.get(kind, 0) >= policy.max_actions:
+    if state.spent.get(account(kind, trigger), 0) >= policy.max_actions:
         return f"the budget of {policy.max_actions} a run is spent (--max-actions)"
-    last_s = state.started_s.get((kind, state.name))
+    last_s = state.started_s.get((kind, trigger or state.name))
     if last_s is not None and now_s - last_s < policy.cooldown_s:
         left = human_duration(policy.cooldown_s - (now_s - last_s))
         return f"{left} of the cooldown are left (--cooldown)"
     return ""
 
 
-def _spend(state: State, kind: str, now_s: float) -> State:
+def _spend(state: State, kind: str, now_s: float, trigger: str = "") -> State:
+    name = account(kind, trigger)
     return replace(
         state,
-        spent={**state.spent, kind: state.spent.get(kind, 0) + 1},
-        started_s={**state.started_s, (kind, state.name): now_s},
+        spent={**state.spent, name: state.spent.get(name, 0) + 1},
+        started_s={**state.started_s, (kind, trigger or state.name): now_s},
     )
 
 
@@ -199,9 +252,9 @@ def end_for_restart(state: State, sample: Sample | None, policy: Policy, now_s: 
 
 def after(state: State, ended: ActionEnded, policy: Policy, now_s: float) -> Decision:
     if ended.kind == "growth":
-        state = replace(state, growing=None, growth_stopping=False, frozen_s=None)
+        state = replace(state, growing=None, growing_for="", growth_stopping=False, frozen_s=None)
     elif state.busy == ended.kind:
-        state = replace(state, busy=None)
+        state = replace(state, busy=None, busy_for="")
     effects: list[Effect] = []
     return advance(state, state.last, policy, now_s, effects)
 
@@ -217,7 +270,8 @@ def advance(state: State, sample: Sample | None, policy: Policy, now_s: float, e
             rest.append(start)
             continue
         room = sample.headroom_bytes if sample else 0
-        fields = {"action": start.kind, "state": start.state, "pid": start.pid}
+        fields: dict[str, object] = {"action": start.kind, "state": start.state, "pid": start.pid}
+        fields |= {"trigger": start.trigger} if start.trigger else {}
         if not living or (start.kind != "snapshot" and (start.pid, start.start_ticks) not in living):
             effects.append(Event("info", "action.skipped", {**fields, "reason": "the process is gone"}))
         elif room < COST_BYTES[start.kind] and not start.freeze:
@@ -225,7 +279,9 @@ def advance(state: State, sample: Sample | None, policy: Policy, now_s: float, e
             effects.append(Event("warning", "action.skipped", {**fields, "reason": reason}))
         else:
             effects.append(start)
-            growing = start.kind == "growth"
-            state = replace(state, growing=start.pid) if growing else replace(state, busy=start.kind)
+            if start.kind == "growth":
+                state = replace(state, growing=start.pid, growing_for=start.trigger)
+            else:
+                state = replace(state, busy=start.kind, busy_for=start.trigger)
     state = end_for_restart(replace(state, queue=tuple(rest)), sample, policy, now_s, effects)
     return Decision(state, tuple(effects))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from supervisor import triggers
 from supervisor.model import STATES, Effect, Process, Sample, Start
 
 MIB = 1 << 20
@@ -36,6 +37,7 @@ class Policy:
     profile: bool = True
     ready_s: float = 0.5  # from a worker's start to its first stack
     restart_at: Level | None = None
+    rules: triggers.Rules = field(default_factory=triggers.Rules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,8 @@ class State:
     `wait_s` is the longest wait for the next sample; `cpu_wait_s` is the processor time of one process after which it
     is due at once, None where the wait is short enough for any burst. `frozen_s`: when a process was stopped to be
     read; `hurried_s`: when a running growth attribution was last told to make haste; `ending_s`: when it was decided
-    to restart the target, `ended`: that is under way.
+    to restart the target, `ended`: that is under way. `busy_for` and `growing_for` name the trigger that asked for what
+    runs, if it was one.
     """
 
     level: int = 0
@@ -68,7 +71,9 @@ class State:
     baselines: Mapping[tuple[int, int], Baseline] = field(default_factory=dict)
     queue: tuple[Start, ...] = ()
     busy: str | None = None
+    busy_for: str = ""
     growing: int | None = None
+    growing_for: str = ""
     growth_stopping: bool = False
     frozen_s: float | None = None
     over_restart: int = 0  # samples in a row
@@ -77,6 +82,7 @@ class State:
     hurried_s: float | None = None
     spent: Mapping[str, int] = field(default_factory=dict)
     started_s: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    watched: triggers.Watched = field(default_factory=triggers.Watched)
 
     @property
     def name(self) -> str:

@@ -133,6 +133,79 @@ def parse_duration(text: str, bare: float, *, zero: bool = False) -> float:
     return seconds
 
 
+AUTO = "auto"  # the environment's preset tells
+
+
+def parse_cpu_share(text: str) -> float | str:
+    """A share (0 to 1) of the processor time from `90%`, or `auto`."""
+    return AUTO if text.strip().lower() == AUTO else _share(text, "a percentage such as 90%, or auto", 100.0)
+
+
+def parse_response_time(text: str) -> float | str:
+    """Seconds from `200ms`; a bare number counts in ms; or `auto`."""
+    if text.strip().lower() == AUTO:
+        return AUTO
+    try:
+        return parse_duration(text, 1e-3)
+    except BadValue:
+        raise BadValue("a time above 0 such as 200ms, 1s or a bare number of ms, or auto") from None
+
+
+def parse_count_or_share(text: str) -> int | float:
+    """A count (int) from `800`, or a share (float, 0 to 1) from `80%`."""
+    accepted = "a whole number above 0 such as 800, or a percentage of the process's own limit such as 80%"
+    if text.strip().endswith("%"):
+        return _share(text, accepted, 100.0)
+    try:
+        return parse_count(text)
+    except BadValue:
+        raise BadValue(accepted) from None
+
+
+class Pressure:
+    """A threshold of pressure: `what` (memory, cpu, io), `whom` (some, full), `share` of the time (0 to 1)."""
+
+    __slots__ = ("share", "what", "whom")
+
+    def __init__(self, what: str, whom: str, share: float) -> None:
+        self.what = what
+        self.whom = whom
+        self.share = share
+
+    def __str__(self) -> str:
+        return f"{self.what}:{self.whom}:{self.share * 100:.6g}%"
+
+
+def parse_pressure(text: str) -> Pressure:
+    """`memory:some:10%`: whose waiting counts and what share of the time it may take."""
+    accepted = "WHAT:WHOM:PERCENT such as memory:some:10%, with memory, cpu or io and some or full"
+    what, _, rest = text.strip().partition(":")
+    whom, _, share = rest.partition(":")
+    if what not in ("memory", "cpu", "io") or whom not in ("some", "full"):
+        raise BadValue(accepted)
+    return Pressure(what, whom, _share(share, accepted, 100.0))
+
+
+def parse_probe(text: str) -> str:
+    """What a probe asks: `http://`, `https://`, `tcp://host:port`, `unix:///path` or `http+unix://%2Fpath/page`."""
+    accepted = "http://HOST[:PORT][/PATH], https://..., tcp://HOST:PORT, unix:///PATH or http+unix://%2FPATH%2FOF%2FSOCKET/PAGE"
+    scheme, separator, rest = text.partition("://")
+    place = rest.partition("/")[0].partition("?")[0].partition("#")[0].rpartition("@")[2]
+    good = bool(separator) and text.isascii() and all("!" <= letter <= "~" for letter in text) and len(text) <= 4096
+    if scheme == "unix":
+        good = good and rest.startswith("/") and len(rest) > 1
+    elif scheme == "http+unix":
+        good = good and place[:3].lower() == "%2f" and len(place) > 3
+    else:
+        host, colon, port = place.rpartition(":") if place.rpartition(":")[2].isdigit() else (place, "", "")
+        host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
+        good = good and scheme in ("http", "https", "tcp") and bool(host) and (scheme != "tcp" or bool(colon))
+        good = good and (not colon or (len(port) <= 5 and 0 < int(port) < 65536)) and not host.endswith(":")
+    if not good:
+        raise BadValue(accepted)
+    return text
+
+
 def parse_count(text: str) -> int:
     """A whole number above 0."""
     text = text.strip()

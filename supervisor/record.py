@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,7 @@ from supervisor.config import Level
 from supervisor.console import printable
 from supervisor.model import STATES, Sample
 from supervisor.quantities import human_bytes, human_duration, human_percent, signal_name
+from supervisor.triggers import Rules, Watched
 
 SCHEMA_VERSION = 1
 CRASHES_OF_A_LOOP = 3
@@ -71,8 +73,26 @@ class Tally:
         self._last_s = now_s
 
 
-def flight_line(sample: Sample, state: str, slope: float, since_s: float, wall_s: float) -> bytes:
-    """One line of flight.jsonl: the sample with its largest processes."""
+def trigger_fields(watched: Watched, rules: Rules) -> dict[str, Any]:
+    """What triggers beside memory saw last, for a line of flight.jsonl; empty where none is on."""
+    fields: dict[str, Any] = {}
+    share = watched.busy.share(rules.window_s, rules.cores) if rules.cpu is not None else None
+    if share is not None:
+        fields["cpu_share"] = round(share, 4)
+    if watched.answers.outcome:
+        fields["probe"] = watched.answers.outcome
+        p95_s = watched.answers.p95_s
+        if p95_s is not None and p95_s < math.inf:
+            fields["response_p95_s"] = round(p95_s, 6)
+    if watched.firing:
+        fields["triggers"] = list(watched.firing)
+    return fields
+
+
+def flight_line(
+    sample: Sample, state: str, slope: float, since_s: float, wall_s: float, more: Mapping[str, Any] | None = None
+) -> bytes:
+    """One line of flight.jsonl: the sample with its largest processes, and `more`."""
     largest = sorted(sample.processes, key=lambda process: -(process.rss_bytes or 0))[:_MOST_PROCESSES]
     line: dict[str, Any] = {
         "at": iso(wall_s),
@@ -92,6 +112,7 @@ def flight_line(sample: Sample, state: str, slope: float, since_s: float, wall_s
         line["pressure_percent"] = sample.pressure_percent
     if sample.high is not None:
         line |= {"high_bytes": sample.high.high_bytes, "high_events": sample.high.events}
+    line |= more or {}
     if sample.dear:
         line |= {f"{name}_bytes": size for name, size in sample.dear.items()}
     if sample.missing:

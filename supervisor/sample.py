@@ -219,6 +219,7 @@ def parse_stat(pid: int, data: bytes) -> Process | None:
         rss_bytes=max(0, int(fields[21])) * PAGE_BYTES,
         threads=int(fields[17]),
         cpu_ticks=int(fields[11]) + int(fields[12]),
+        waited_ticks=int(fields[13]) + int(fields[14]),
     )
 
 

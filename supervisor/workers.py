@@ -132,6 +132,8 @@ def spec_of(config: Config, start: Start, start_ticks: int | None, **place: Any)
     return {
         "action": start.kind,
         "state": start.state,
+        "trigger": start.trigger,
+        "idle": start.idle,
         "pid": start.pid,
         "start_ticks": start_ticks,
         "reason": start.reason,

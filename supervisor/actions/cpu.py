@@ -215,6 +215,10 @@ class _Recording:
 
     def _notes(self, samples: int) -> list[str]:
         notes = [] if samples else ["Not enough evidence: no thread was busy while this was recorded."]
+        if self.options.idle:
+            notes.append(
+                "Threads that wait count as well: idle ones of a pool weigh as much as one that keeps a caller waiting."
+            )
         if self.tally.gil and not self.options.gil:
             notes.append(
                 "To stay inside the overhead budget some of it saw only the thread that held the GIL: "

@@ -65,6 +65,7 @@ class Task:
             "pid": self.pid,
             "command": command_line(self.pid) or self.spec.get("command", []),
             "reason": self.spec.get("reason", ""),
+            **({"trigger": self.spec["trigger"]} if self.spec.get("trigger") else {}),
             "started": iso(self.started_at),
             "ended": iso(time.time()),
             "versions": {"guard": self.spec.get("version", ""), "python": self.spec.get("python", "")},
