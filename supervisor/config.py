@@ -189,8 +189,8 @@ def resolve(
             value = preset[setting.name] if setting.default is PRESET else setting.default
             named = mode if mode and setting.name in PRESETS[mode].values else detected.name
             values[setting.name] = Value(value, source, named if source == "preset" else "built in")
-    _refuse_without_probe(values)
     adjusted = _adapt(values, facts)
+    _without_probe(values, adjusted)
     chosen = {name: values[name] for name in LEVELS}
     levels = _levels(values, facts, adjusted)
     unknown = tuple(name for name in (*environ, *entries) if _unknown(name, environ.get(name, "")))
@@ -305,10 +305,16 @@ def _adapt(values: dict[str, Value], facts: Facts) -> list[dict[str, Any]]:
     return adjusted
 
 
-def _refuse_without_probe(values: dict[str, Value]) -> None:
-    """What only a probe can tell. Raises UsageError."""
+def _without_probe(values: dict[str, Value], adjusted: list[dict[str, Any]]) -> None:
+    """What only a probe can tell is refused without one; a file's is off, since the file may name no probe itself."""
     for name in ("response-time", "stall"):
-        if values[name].value is not None and values["probe"].value is None:
+        if values[name].value is None or values["probe"].value is not None:
+            continue
+        if values[name].source == "file":
+            reason = "it needs a probe, and none was given"
+            adjusted.append({"setting": name, "from": show(name, values[name].value), "to": "-", "reason": reason})
+            values[name] = Value(None, "adjusted", reason)
+        else:
             raise UsageError(
                 f"--{name} ({values[name].origin}) needs a probe",
                 why="only a probe tells whether, and how soon, the target answers",

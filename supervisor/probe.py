@@ -129,10 +129,15 @@ def _connect(host: str, port: int, timeout_s: float) -> str:
 
 def _tls(host: str) -> Any:
     """Certificates are checked, but for this machine's own: nobody stands between, and few are made for its name."""
+    import ipaddress
     import ssl
 
+    try:
+        local = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = host == "localhost"
     context = ssl.create_default_context()
-    if host == "localhost" or host == "::1" or host.startswith("127."):
+    if local:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ENVIRONMENTS = ("development", "production", "ci")
 LEVELS = ("warning", "critical", "profiling")
 _WEBHOOKS = ("https", "http", "slack+https", "slack+http", "ntfy+https", "ntfy+http")
-SECRET_KINDS = ("command", "url", "webhook")  # their values are shown in part
+SECRET_KINDS = ("command", "url", "webhook", "probe")  # their values are shown in part
 
 # kind -> (how its value is written, parser)
 KINDS: dict[str, tuple[str, Callable[[str], Any]]] = {
@@ -166,7 +166,7 @@ SETTINGS: tuple[Setting, ...] = (
             group="triggers"),
     Setting("cpu-window", "duration", 30.0, "Time over which that share counts.", group="triggers"),
     Setting("probe", "probe", None, "What to ask again and again whether, and how soon, the target answers.",
-            group="triggers"),
+            group="triggers", trusted=True),
     Setting("probe-interval", "interval", 1.0, "Time from one probe to the next; a bare number is ms.",
             group="triggers"),
     Setting("probe-timeout", "duration", 5.0, "A probe without an answer by then timed out.", group="triggers"),

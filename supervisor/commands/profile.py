@@ -14,6 +14,7 @@ from supervisor.commands import shared
 PROFILE_EXAMPLE = "guard profile -- python app.py"
 _LEFT_OUT = {
     "thresholds",
+    "triggers",
     "actions",
     "retention",
     "metrics",

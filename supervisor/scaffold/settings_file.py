@@ -19,6 +19,7 @@ _ACCEPTED = {
     "microseconds": "µs, or a time such as 1ms",
     "duration": "s, or a time such as 500ms or 2m",
     "patience": "s, or a time such as 500ms or 2m",
+    "response-time": "ms, a time such as 200ms or 1s, or auto",
     "mode": "an octal file mode such as 0640",
 }
 _EXAMPLES = {
@@ -32,6 +33,12 @@ _EXAMPLES = {
     "reload-exclude": "drafts",
     "restart-max": "10",
     "restart-at": "95%",
+    "cpu-threshold": "90%",
+    "response-time": "200",
+    "fd-threshold": "80%",
+    "thread-threshold": "200",
+    "stall": "30s",
+    "pressure": "memory:some:10%",
     "signal-at": "critical:USR1",
     "metrics-port": "9464",
     "metrics-socket": "/run/guard/metrics.sock",
