@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _PIECE = 1 << 20
 _LONGEST_LINE = 4 << 20
 _MOST_DIGITS = 30
+_NO_STACK = {"", " ", ";"}  # how a stack never begins
 
 
 def read(file: BinaryIO, head: bytes, *, keep: bool = False) -> Reading:
@@ -34,13 +35,12 @@ def read(file: BinaryIO, head: bytes, *, keep: bool = False) -> Reading:
 
 def _by_weight(lines: list[str], before: int) -> dict[int, list[str]]:
     """The stacks of some lines by their weight; `before` lines came before them."""
-    groups: dict[str, list[str]] = {}
-    for line in lines:
-        stack, _, weight = line.rpartition(" ")
-        if weight in groups:
-            groups[weight].append(stack)
-        else:
-            groups[weight] = [stack]
+    from collections import defaultdict
+    from operator import itemgetter, methodcaller
+
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for stack, _, weight in map(methodcaller("rpartition", " "), lines):
+        groups[weight].append(stack)
     try:
         stacks: dict[int, list[str]] = {}
         for text, found in groups.items():
@@ -49,7 +49,8 @@ def _by_weight(lines: list[str], before: int) -> dict[int, list[str]]:
     except ValueError:
         return _by_weight_slowly(lines, before)
     # A stack is something: neither `  12` nor `;;; 12` is a line of a profile.
-    if any(not stack or stack[0] in " ;" for found in stacks.values() for stack in found):
+    first = itemgetter(slice(0, 1))
+    if not all(_NO_STACK.isdisjoint(map(first, found)) for found in stacks.values()):
         return _by_weight_slowly(lines, before)
     return stacks
 

@@ -176,12 +176,13 @@ class Tally:
         from operator import itemgetter, methodcaller
 
         look_up, self_sums, total_sums = self._known.__getitem__, self._self, self._total
-        frames, ends = methodcaller("split", ";"), methodcaller("rpartition", ";")
+        split, leaf = methodcaller("split", ";"), itemgetter(-1)
         for weight, texts in stacks.items():
-            numbers = map(map, repeat(look_up), map(frames, texts))
+            frames = list(map(split, texts))
+            numbers = map(map, repeat(look_up), frames)
             for number, times in Counter(chain.from_iterable(map(set, numbers))).items():
                 total_sums[number] += weight * times
-            for number, times in Counter(map(look_up, map(itemgetter(2), map(ends, texts)))).items():
+            for number, times in Counter(map(look_up, map(leaf, frames))).items():
                 self_sums[number] += weight * times
             self.total += weight * len(texts)
             if self._kept is not None:
