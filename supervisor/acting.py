@@ -11,17 +11,16 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from supervisor import freeze, launch, pid1, plan, policy, sample
+from supervisor import freeze, pid1, plan, policy, sample
 from supervisor.config import Config
 from supervisor.journal import Journal
 from supervisor.model import STATES, ActionEnded, Hurry, Sample, Start, Stop
 from supervisor.quantities import human_bytes
 from supervisor.store import command_name
-from supervisor.workers import Worker, Workers, spec_of
+from supervisor.workers import PROFILERS, Worker, Workers, lend, retention_spec, spec_of
 
 _RETENTION_AFTER_S = 5.0
 _BUDGET_WINDOW_S = 3600.0
-_PROFILERS = ("stacks", "growth", "cpu-profile")
 
 
 class Acting:
@@ -110,7 +109,7 @@ class Acting:
         try:
             spec = self._spec(start, last)
             extra_s = self._config.profile_duration if start.kind == "cpu-profile" else 0.0
-            memory_fd = self._lend(start)
+            memory_fd = lend(start, self._config)
             try:
                 worker = self.workers.begin(start, spec, time.monotonic(), extra_s, memory_fd)
             finally:
@@ -129,12 +128,6 @@ class Acting:
         path = os.path.join(spec["directory"], spec["name"])
         self._journal.emit("info", "action.started", **_named(start), reason=start.reason, path=path)
         return None
-
-    def _lend(self, start: Start) -> int | None:
-        """Yama 1 lets ancestors read, which guard is and its workers aren't: see `profilers.lent`."""
-        if start.kind not in _PROFILERS or not self._config.allow_ptrace or launch.yama_scope() != 1:
-            return None
-        return sample.open_memory(start.pid)
 
     def _freeze(self, pid: int, start_ticks: int, reason: str) -> bool:
         """Its worker is on the way: stop the process until it has been read, and no longer than a moment."""
@@ -180,11 +173,7 @@ class Acting:
         if store.runs_on_disk() < 2:
             return
         start = Start("retention", "ok", 0, "once a run")
-        spec = {
-            "action": start.kind, "state": start.state, "pid": 0, "name": "", "run": self._journal.run,
-            "directory": store.run_path, "root": store.root, "root_id": store.root_id, "keep_runs": config.keep_runs,
-            "keep_age_s": config.keep_age, "keep_bytes": config.keep_bytes,
-        }  # fmt: skip
+        spec = retention_spec(config, start, self._journal.run, store.run_path, store.root, store.root_id)
         try:
             self.workers.begin(start, spec, now_s, 0.0)
         except OSError as error:
@@ -242,7 +231,7 @@ class Acting:
 
     def _continue_if_left(self, worker: Worker, outcome: str) -> bool:
         """A profiler that died can leave its process stopped: continue it, unless it or its job was stopped before."""
-        if worker.start.kind not in _PROFILERS or worker.was_stopped:
+        if worker.start.kind not in PROFILERS or worker.was_stopped:
             return False
         if self._init.target_is_stopped and (self._init.stop_signal != signal.SIGSTOP or outcome == "ok"):
             return False  # by job control, or by somebody else; what failed may have left the stop that attaching sends

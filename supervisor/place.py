@@ -28,11 +28,13 @@ class Place:
                 root = files.open_directory(place, create=True)
                 try:
                     os.close(files.open_below(root, (category, self.run), create=True))
+                    self.root_id = files.identity(os.fstat(root))
                 finally:
                     os.close(root)
             except OSError as error:
                 tried.append(f"{place}: {'it is a link' if os.path.islink(place) else os.strerror(error.errno or 0)}")
                 continue
+            self.root = place
             self.directory = os.path.join(place, category, self.run)
             self.moved = "; ".join(tried)
             return

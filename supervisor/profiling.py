@@ -224,9 +224,25 @@ class _Session:
         for kind in kinds:
             start = Start(kind, "profiling", self.pid, "guard profile")
             spec = self._spec(start, process.start_ticks if process else None)
-            worker = self.workers.begin(start, spec, now_s, float("inf") if whole_life else self._duration_s or 0.0)
+            extra_s = float("inf") if whole_life else self._duration_s or 0.0
+            memory_fd = workers.lend(start, self.config)
+            try:
+                worker = self.workers.begin(start, spec, now_s, extra_s, memory_fd)
+            finally:
+                if memory_fd is not None:
+                    os.close(memory_fd)
             worker.was_stopped = process is not None and process.state in ("T", "t")
+        self._make_room(now_s)
         self._progress.begin(self._duration_s, f"profiling {self.pid}")
+
+    def _make_room(self, now_s: float) -> None:
+        """Old runs go, as when `guard run` takes their place."""
+        start, place = Start("retention", "ok", 0, "once a run"), self.place
+        spec = workers.retention_spec(self.config, start, place.run, place.directory, place.root, place.root_id)
+        try:
+            self.workers.begin(start, spec, now_s, 0.0)
+        except OSError:
+            pass  # the next run tries again
 
     def _spec(self, start: Start, start_ticks: int | None) -> dict[str, Any]:
         return workers.spec_of(
@@ -285,7 +301,8 @@ class _Session:
                         worker.ask_to_end(time.monotonic())
             elif (found := self.workers.ended(entry.pid, entry.status)) is not None:
                 worker, result = found
-                self.outcome.results[worker.start.kind] = result
+                if worker.start.kind != "retention":
+                    self.outcome.results[worker.start.kind] = result
                 if not self.workers.running:
                     self._done()
         if self._progress.shown:

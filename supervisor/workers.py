@@ -9,6 +9,7 @@ import signal
 import sys
 from typing import Any
 
+from supervisor import launch, sample
 from supervisor.config import Config
 from supervisor.model import SECRET, Start
 from supervisor.version import VERSION
@@ -27,6 +28,7 @@ DEADLINES_S = {
 }
 _MOST_RESULT = 65536
 _LENT_FD = 3
+PROFILERS = ("stacks", "growth", "cpu-profile")
 REACTIONS = ("hook", "notify")  # these belong to no process, and may outlast the run
 READ = b"read\n"  # a worker's line: the process that was stopped for it runs again
 
@@ -150,6 +152,27 @@ def spec_of(config: Config, start: Start, start_ticks: int | None, **place: Any)
         "library_frames": config.library_frames,
         **place,
     }
+
+
+def retention_spec(
+    config: Config, start: Start, run: str, directory: str, root: str, root_id: list[int]
+) -> dict[str, Any]:
+    """What the worker that makes room has to know; `run` is the one that stays in any case."""
+    return {
+        "action": start.kind, "state": start.state, "pid": 0, "name": "", "run": run, "directory": directory,
+        "root": root, "root_id": root_id, "keep_runs": config.keep_runs, "keep_age_s": config.keep_age,
+        "keep_bytes": config.keep_bytes,
+    }  # fmt: skip
+
+
+def lend(start: Start, config: Config) -> int | None:
+    """A descriptor of the process's memory: Yama 1 lets ancestors read, which guard is and its workers aren't.
+
+    None where nothing has to be lent; see `profilers.lent`.
+    """
+    if start.kind not in PROFILERS or not config.allow_ptrace or launch.yama_scope() != 1:
+        return None
+    return sample.open_memory(start.pid)
 
 
 def _kill(pid: int, number: int) -> None:

@@ -149,6 +149,19 @@ def test_a_command_keeps_its_streams_and_code_and_leaves_all_forms(profile: Call
     assert {"errors", "samples_missed", "achieved_rate_hz", "engine", "nonblocking", "gil_only"} <= set(meta)
 
 
+def test_old_runs_make_room(profile: Callable[..., Profiling], tmp_path: Path) -> None:
+    ago = [time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(time.time() - 3600 * hours)) for hours in (2, 1)]
+    old = [tmp_path / "profiles" / "ci" / f"{began}-app-7-aaaa" for began in ago]
+    for path in old:
+        path.mkdir(parents=True)
+        (path / "001-profiling-cpu-profile.md").write_text("old")
+        os.utime(path, (0, 0))  # without a record, a young folder may be of a profile that runs
+    run = profile(["--cpu"], "until_told()", env={"GUARD_KEEP_RUNS": "2"})
+    run.wait_for_slice()
+    assert run.end()[0] == 0
+    assert [path.exists() for path in old] == [False, True]
+
+
 def test_a_signal_reaches_the_command_and_the_profile_is_kept(profile: Callable[..., Profiling]) -> None:
     run = profile([], "signal.signal(signal.SIGTERM, lambda *_: os._exit(9))\nprint(flush=True)\nuntil_told()\n")
     assert run.process.stdout is not None
