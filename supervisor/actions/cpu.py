@@ -11,10 +11,11 @@ import sys
 import time
 from typing import Any
 
+from supervisor.actions import cpu_report
 from supervisor.actions.slices import Slices
 from supervisor.actions.task import Task
-from supervisor.analysis import flamegraph, folded, markdown, pprof, speedscope
-from supervisor.profilers import interpreter, pace, recorder, runner
+from supervisor.analysis import folded
+from supervisor.profilers import engine, interpreter, pace, recorder, runner
 from supervisor.profilers.pyspy import Failure
 from supervisor.sample import ProcTree
 
@@ -30,14 +31,31 @@ _FINAL = ("py-spy-missing", "ptrace-refused", "python-unsupported", "python-free
 def take(task: Task) -> dict[str, Any]:
     """Record until the duration or the process ends. Raises Failure, OSError when there is nothing at all."""
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))  # it is let in where waiting is done: see `runner`
+    if engine.of(task.pid) == engine.NODE:
+        from supervisor.actions import node_cpu
+
+        return node_cpu.take(task, task.pid)
     try:
         recording = _Recording(task)
     except Failure as failure:
         if not task.spec.get("patient"):
             raise
         raise _too_short() from failure
-    recording.run()
+    try:
+        recording.run()
+    except _IsNode as found:
+        from supervisor.actions import node_cpu
+
+        return node_cpu.take(task, found.pid)
     return recording.finish()
+
+
+class _IsNode(Exception):
+    """What the command started is a Node."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(pid)
+        self.pid = pid
 
 
 def _too_short() -> Failure:
@@ -115,8 +133,10 @@ class _Recording:
             if process.pid != self.task.pid and interpreter.look(process.pid) is not None:
                 self._pid = process.pid
                 return True
-        said = "neither the command nor what it started is a Python that guard knows"
-        self.failure = Failure("not-python", said, "node --cpu-prof SCRIPT, bun --cpu-prof SCRIPT, or perf record -g")
+            if engine.of(process.pid) == engine.NODE and not self.tally.pieces:
+                raise _IsNode(process.pid)
+        said = "neither the command nor what it started is a Python or a Node that guard knows"
+        self.failure = Failure("not-python", said, "bun --cpu-prof SCRIPT, or perf record -g")
         return False
 
     def _threads(self) -> int:
@@ -172,45 +192,15 @@ class _Recording:
                 hint = "guard profile --duration 10s --pid PID"
                 self.failure = Failure("interrupted", "guard ended it", hint) if self.interrupted else _too_short()
             raise self.failure
-        task, spec = self.task, self.task.spec
         counts, rate, library = self._presented()
-        samples = sum(counts.values())
-        seconds = self.tally.seconds
-        facts = self._facts(samples, rate, library)
-        reason = facts["rate_reason"]
-        title = f"CPU profile of process {self._pid}"
-        subtitle = f"{samples} samples at {rate:.4g} Hz over {seconds:.1f} s"
-        scale = 1 / rate
-        task.write(".folded", folded.render(counts))
-        task.write(".svg", flamegraph.render(counts, title=title, unit="samples", subtitle=subtitle))
-        task.write(
-            ".speedscope.json", speedscope.render(counts, name=title, unit="seconds", scale=scale, exporter="guard")
-        )
-        task.write(".pb.gz", pprof.render(counts, unit="samples", seconds_per_sample=scale, seconds=seconds))
-        asked = self.pace.asked_hz
-        profile = markdown.Profile(
-            title=title,
-            kind="cpu",
-            counts=counts,
-            unit="samples",
-            head=[*task.head(), ("Rate", f"{rate:.4g} Hz ({asked} asked; {reason})"), ("Samples", str(samples))],
-            notes=self._notes(samples),
-            seconds_per_sample=scale,
-            data={"run": spec["run"], "pid": self._pid, **facts},
-        )
-        task.write(".md", markdown.render(profile))
-        task.write_meta(**facts)
-        keys = ("samples", "used_rate_hz", "asked_rate_hz", "achieved_rate_hz", "rate_reason", "ended_early", "seconds")
-        return {**{key: facts[key] for key in keys}, "top": _top(counts), "continued": continued}
+        facts = self._facts(sum(counts.values()), rate, library)
+        result = cpu_report.write(self.task, self._pid, counts, rate, facts, self._notes(sum(counts.values())))
+        return {**result, "continued": continued}
 
     def _presented(self) -> tuple[folded.Counts, float, int]:
         """What is to be seen: the profile, its rate, and the samples that library frames gave to their callers."""
         counts, rate = self.slices.merged()
-        library = 0
-        if not self.task.spec.get("library_frames", True):
-            counts, library = folded.fold_library(counts)
-        if not self.task.spec.get("source_locations", True):
-            counts = folded.strip_locations(counts)
+        counts, library = cpu_report.shown(self.task, counts)
         return counts, rate, library
 
     def _notes(self, samples: int) -> list[str]:
@@ -304,13 +294,3 @@ def _stopped_s(piece: recorder.Piece) -> float:
     """About how long the target was stopped in a slice."""
     cost_s = piece.metered_cost_s / piece.metered_ticks if piece.metered_ticks else piece.cpu_s / max(1.0, piece.ticks)
     return cost_s * piece.ticks * piece.plan.way.stop_factor
-
-
-def _top(counts: folded.Counts) -> list[dict[str, Any]]:
-    """The first functions by self weight."""
-    total = sum(counts.values()) or 1
-    return [
-        {"function": each.function, "file": each.file, "line": each.line, "share": round(each.self_weight / total, 4)}
-        for each in folded.by_function(counts)[:5]
-        if each.self_weight
-    ]

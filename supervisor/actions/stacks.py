@@ -7,7 +7,7 @@ from typing import Any
 
 from supervisor.actions import mappings
 from supervisor.actions.task import Task
-from supervisor.profilers import kernel, lent, permission, pyspy, runner
+from supervisor.profilers import engine, kernel, lent, permission, pyspy, runner
 
 DEADLINE_S = 5.0
 # py-spy can't read these; what the kernel tells of their threads is had all the same.
@@ -18,6 +18,8 @@ _TRIES = 3
 def take(task: Task) -> dict[str, Any]:
     """Write `.stacks.json`. Raises Failure, OSError."""
     was_stopped = task.check_target()
+    if engine.of(task.pid) == engine.NODE and not was_stopped:
+        return _of_node(task)
     if not mappings.is_python(task.pid):
         return _by_kernel(task)
     is_lent = lent.of(task.pid) is not None
@@ -40,6 +42,24 @@ def take(task: Task) -> dict[str, Any]:
     write(task, dumped, nonblocking=nonblocking, lent=is_lent)
     task.write_meta(engine="py-spy", nonblocking=nonblocking, samples=len(dumped), errors=0)
     return {"threads": len(dumped), "continued": continued, "refused": refused}
+
+
+def _of_node(task: Task) -> dict[str, Any]:
+    """By its inspector, else by the kernel. Raises Failure, OSError."""
+    from supervisor.actions import node_stacks
+
+    try:
+        found, report = node_stacks.take(task.pid)
+    except pyspy.Failure as failure:
+        refused = {"capability": "inspector", "reason": failure.said, "hint": failure.hint}
+        return {**_by_kernel(task, f"{failure.reason}: {failure.said}"), "refused": [refused]}
+    except ProcessLookupError:
+        task.check_target()
+        raise
+    write(task, found, nonblocking=False, engine="inspector", node=report)
+    task.write_meta(engine="inspector", nonblocking=False, samples=len(found), errors=0,
+                    inspector_was_open=report["inspector_was_open"])  # fmt: skip
+    return {"threads": len(found), "engine": "inspector"}
 
 
 def _by_kernel(task: Task, why: str | None = None) -> dict[str, Any]:

@@ -96,3 +96,35 @@ def _stack(nodes: dict[int, dict[str, Any]], parents: dict[int, int], number: in
         # Lines count from 0 there.
         frames.append(frame(frame_name(name), file or None, line + 1 if isinstance(line, int) else None))
     return ";".join(reversed(frames))
+
+
+def joined(documents: list[dict[str, Any]]) -> dict[str, Any]:
+    """Profiles that were taken one after the other as one: calls that are the same are one node. At least one."""
+    nodes: list[dict[str, Any]] = []
+    children: list[dict[str, int]] = []  # of each node, its children by what they call
+    samples: list[int] = []
+    deltas: list[int] = []
+    for document in documents:
+        known = _nodes(document)
+        kept: dict[int, int] = {}  # number here -> place in `nodes`
+        below = {child for node in known.values() for child in node.get("children") or ()}
+        waiting = [(number, -1) for number in known if number not in below]
+        while waiting:
+            number, parent = waiting.pop()
+            node = known[number]
+            call = node["callFrame"]
+            key = repr([call.get(name) for name in ("functionName", "url", "lineNumber", "columnNumber")])
+            siblings = children[parent] if parent >= 0 else {key: 0} if nodes else {}
+            if key not in siblings:
+                siblings[key] = len(nodes)
+                nodes.append({"id": len(nodes) + 1, "callFrame": call, "hitCount": 0, "children": []})
+                children.append({})
+                if parent >= 0:
+                    nodes[parent]["children"].append(len(nodes))
+            kept[number] = siblings[key]
+            nodes[siblings[key]]["hitCount"] += _hits(node)
+            waiting += [(child, siblings[key]) for child in node.get("children") or () if child in known]
+        samples += [kept[number] + 1 for number in document.get("samples") or () if number in kept]
+        deltas += document.get("timeDeltas") or ()
+    return {"nodes": nodes, "startTime": documents[0].get("startTime"), "endTime": documents[-1].get("endTime"),
+            "samples": samples, "timeDeltas": deltas}  # fmt: skip

@@ -24,6 +24,8 @@ from supervisor.profilers.runner import Interrupted
 LEASE_S = 10  # ticks, one a second
 _OPEN_S = 10.0
 _HASTY_OPEN_S = 1.0
+_START_S = 1.0
+_LOOK_S = 0.01
 _ANSWER_S = 20.0
 _CONNECT_S = 2.0
 _MOST_INFO = 65536
@@ -236,10 +238,11 @@ def attach(pid: int) -> Session:
     if node.other_network(pid):
         _enter_network(pid)
     flags = node.read_flags(pid)
-    found = _already_open(pid, flags)
+    others: set[int] = set()
+    found = _look(pid, flags, others)
     was_open = found is not None
     if found is None:
-        found = _open(pid, flags)
+        found = _open(pid, flags, others)
     listener, path = found
     try:
         host = f"[{listener.address}]" if ":" in listener.address else listener.address
@@ -287,32 +290,49 @@ def _enter_network(pid: int) -> None:
         raise Failure("other-network", said, f"run guard inside its container, or nsenter -n -t {pid}") from None
 
 
-def _already_open(pid: int, flags: node.Flags) -> tuple[node.Listener, str] | None:
-    """An inspector that is open: looked for only where one can be, as a request may disturb a server of the program."""
+def _look(pid: int, flags: node.Flags, others: set[int]) -> tuple[node.Listener, str] | None:
+    """The inspector, if it is open. `others`: sockets that are known to be something else.
+
+    It is looked for only where one can be, as a request may disturb a server of the program. Raises Failure.
+    """
     try:
         own = node.own_listeners(pid)
+    except FileNotFoundError:
+        raise _gone(pid) from None
     except OSError as error:
         hint = "run guard as the target's user, or with --cap-add SYS_PTRACE"
         raise Failure("other-user", f"its sockets can't be seen ({error.strerror})", hint) from None
     for listener in own:
-        likely = listener.port in (flags.port, node.PORT) or (flags.inspects and flags.port == 0 and listener.local)
-        if likely and (path := _path(listener)) is not None:
-            return listener, path
+        likely = listener.port in (flags.port, node.PORT) or (flags.port == 0 and listener.on_loopback)
+        if likely and listener.inode not in others:
+            path = _path(listener)
+            if path is not None:
+                return listener, path
+            others.add(listener.inode)
     return None
 
 
-def _open(pid: int, flags: node.Flags) -> tuple[node.Listener, str]:
+def _gone(pid: int) -> Failure:
+    return Failure("target-gone", f"process {pid} is gone", "guard run --interval 500ms -- COMMAND")
+
+
+def _open(pid: int, flags: node.Flags, others: set[int]) -> tuple[node.Listener, str]:
     """Send SIGUSR1 to a Node that takes it for what it means, and wait for its socket. Raises Failure."""
-    launch = f"node --inspect={'0' if flags.port else '9229'} SCRIPT opens it from the start"
+    launch = f"node --inspect={flags.port} SCRIPT opens it from the start"
     if flags.taken:
         said = f"{flags.taken} gives SIGUSR1 another meaning, or none: it wasn't sent"
         raise Failure("inspector-closed", said, launch)
-    before = node.own_listeners(pid)
-    taken = [each for each in node.listening(pid) if flags.port and each.port == flags.port and each.local]
-    if taken:
-        said = f"port {flags.port}, which its inspector would open, belongs to another process: nothing was sent"
+    try:
+        held = node.held(pid) if flags.port else set()
+    except OSError:
+        raise _gone(pid) from None
+    if any(each.port == flags.port and each.local and each.inode not in held - others for each in node.listening(pid)):
+        said = f"port {flags.port}, which its inspector would open, is taken: nothing was sent"
         hint = f"ss -ltnp 'sport = :{flags.port}'; start each Node with a port of its own: node --inspect-port=0 SCRIPT"
         raise Failure("inspector-port-taken", said, hint)
+    until_s = time.monotonic() + _START_S
+    while not node.catches(pid) and time.monotonic() < until_s and signal.SIGINT not in signal.sigpending():
+        time.sleep(_LOOK_S)  # it may just be starting
     # Last, as little as possible before the signal: it ends whoever doesn't handle it.
     if engine.of(pid) != engine.NODE or not node.catches(pid):
         said = "it has no handler for SIGUSR1 (--disable-sigusr1, or its program took it away): it wasn't sent"
@@ -323,22 +343,15 @@ def _open(pid: int, flags: node.Flags) -> tuple[node.Listener, str]:
         hint = "run guard as the target's user, or with --cap-add KILL"
         raise Failure("other-user", f"SIGUSR1: {error.strerror}", hint) from None
     except ProcessLookupError:
-        raise Failure("target-gone", f"process {pid} is gone", "guard run --interval 500ms -- COMMAND") from None
-    known = {each.inode for each in before}
+        raise _gone(pid) from None
     until_s = time.monotonic() + _OPEN_S
     while time.monotonic() < until_s:
-        try:
-            new = [each for each in node.own_listeners(pid) if each.inode not in known]
-        except OSError:
-            raise Failure("target-gone", f"process {pid} is gone", "guard run --interval 500ms -- COMMAND") from None
-        for listener in new:
-            if listener.port == flags.port or (not flags.port and listener.local):
-                if (path := _path(listener)) is not None:
-                    return listener, path
-                known.add(listener.inode)
+        found = _look(pid, flags, others)
+        if found is not None:
+            return found
         if signal.SIGINT in signal.sigpending():
             until_s = min(until_s, time.monotonic() + _HASTY_OPEN_S)
-        time.sleep(0.01)
+        time.sleep(_LOOK_S)
     said = (
         f"it opened no inspector within {_OPEN_S:g} s of SIGUSR1: its program listens to that signal itself, "
         "or its main thread is busy outside JavaScript"

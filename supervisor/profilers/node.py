@@ -95,6 +95,11 @@ class Listener:
         return self.host in _LOOPBACK
 
     @property
+    def on_loopback(self) -> bool:
+        """Whether it is reached from nowhere else."""
+        return self.host in ("127.0.0.1", "::1")
+
+    @property
     def address(self) -> str:
         """Where to connect."""
         return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)

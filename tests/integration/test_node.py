@@ -91,6 +91,44 @@ def test_an_inspector_that_was_open_stays_open(start: Callable[..., Any]) -> Non
     assert "stays open" in meta.with_name(meta.name.replace(".meta.json", ".md")).read_text()
 
 
+def test_what_a_node_does_and_where_it_stands(start: Callable[..., Any]) -> None:
+    """stacks and cpu-profile of a state, beside growth that holds the inspector open."""
+    options = ["--warning", "50", "--critical", "55", "--profiling", "60", "--interval", "200ms"]
+    options += ["--env", "development", "--profile-duration", "2s"]
+    run = start(options, [*NODE, LEAK, "100", "stay"], env={"NODE_TEST_SECRET": "hunter2"})
+    done = run.wait_for("action.finished", action="stacks")
+    assert done["engine"] == "inspector"
+    (path,) = run.evidence("*-stacks.stacks.json")
+    assert "hunter2" not in path.read_text()
+    document = json.loads(path.read_text())
+    assert document["node"]["version"].startswith("v") and document["node"]["memory"]["rss"] > 40e6
+    assert document["node"]["handles"]["timer"] >= 1
+    (main,) = [thread for thread in document["threads"] if thread["os_thread_id"] == done["pid"]]
+    assert all(frame["filename"] for frame in main["frames"]) and len(document["threads"]) > 3
+
+    done = run.wait_for("action.finished", action="cpu-profile")
+    assert done["ended_early"] is None and done["samples"] > 0, done
+    (raw,) = run.evidence("*-cpu-profile.cpuprofile")
+    names = {key[0] for key in formats.read(str(raw)).functions}
+    assert names & {"busyWork", "tick", "rememberRequest"}
+    own = formats.read(str(raw.with_suffix(".folded")))
+    assert own.total == done["samples"] and own.seconds_per_weight == pytest.approx(1 / done["used_rate_hz"])
+    until(lambda: run.evidence("*-growth.folded"), "a reading")
+    run.process.terminate()
+    run.end()
+    assert run.record["suspect"]["function"] == "rememberRequest"
+
+
+def test_a_node_below_a_shell_is_profiled(start: Callable[..., Any]) -> None:
+    run = start(["--cpu", "--duration", "2s", "--json"], ["sh", "-c", f"node --inspect-port=0 {LEAK} 60; exit 3"],
+                subcommand="profile")  # fmt: skip
+    assert run.end() == 3
+    told = next(json.loads(line) for line in run.noise if line.startswith('{"schema_version"'))
+    result = told["profiles"]["cpu-profile"]
+    assert result["outcome"] == "ok" and result["top"], told
+    assert any(each["file"] and each["file"].endswith("leak.js") for each in result["top"])
+
+
 UNHANDLED = "process.on('SIGUSR1', () => {}); process.removeAllListeners('SIGUSR1'); "
 
 
@@ -124,7 +162,7 @@ def test_a_second_node_whose_port_is_taken_is_left_alone(start: Callable[..., An
         run = start(QUIET, ["node", f"--inspect-port={port}", LEAK, "80"])
         assert run.end() == 7
         missing = run.wait_for("capability.missing", capability="inspector")
-        assert f"port {port}" in missing["reason"] and "another process" in missing["reason"]
+        assert f"port {port}" in missing["reason"] and "is taken" in missing["reason"]
         assert not any("failed" in line for line in run.noise), run.noise
         assert first.poll() is None
     finally:

@@ -1,0 +1,161 @@
+"""`cpu-profile` of a running Node: V8's own sampler, through the inspector, in slices that are in place as they end."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+from supervisor.actions import cpu_report, slices
+from supervisor.actions.task import Task
+from supervisor.analysis import cpuprofile, folded
+from supervisor.analysis.reading import FormatError
+from supervisor.profilers import inspector, runner
+from supervisor.profilers.inspector import Gone, Session
+from supervisor.profilers.pyspy import Failure
+
+SLICE_S = 3.0
+# Measured on Node 20: what a sample costs the sampled thread. V8 doesn't tell.
+SAMPLE_S = 20e-6
+
+
+def pace(asked_hz: int, budget: float | None) -> tuple[int, str]:
+    """The rate that fits into the overhead budget, and why. Pure."""
+    if budget is None:
+        return asked_hz, "as asked: this mode has no budget"
+    most = max(1, int(budget / SAMPLE_S))
+    if asked_hz <= most:
+        return asked_hz, "as asked"
+    return most, f"{asked_hz} Hz would take more than {budget:.0%} of its time, at {SAMPLE_S * 1e6:.0f} µs a sample"
+
+
+def take(task: Task, pid: int) -> dict[str, Any]:
+    """Record until the duration or the process ends. Raises Failure, OSError."""
+    recording = _Recording(task, pid)
+    session = None
+    try:
+        session = inspector.attach(pid)
+        recording.run(session)
+    except Gone:
+        recording.ended = "target-gone"
+    except runner.Interrupted:
+        recording.ended = "interrupted"
+    finally:
+        if session is not None:
+            session.close()
+    return recording.finish(was_open=session is not None and session.was_open)
+
+
+class _Recording:
+    def __init__(self, task: Task, pid: int) -> None:
+        spec = task.spec
+        self.task = task
+        self.pid = pid
+        self.asked_hz = max(1, round(1 / spec.get("sampling_interval", 0.002)))
+        self.rate_hz, self.reason = pace(self.asked_hz, spec.get("overhead_budget", 0.03))
+        self.exact = spec.get("overhead_budget", 0.03) is None
+        self.ended: str | None = None
+        self.seconds = 0.0
+        self.pieces = self.samples = 0
+        self.idle_s = 0.0
+        self._most = int(spec.get("max_samples", 50_000))
+        self._counts: folded.Counts = {}  # µs
+        self._raw: list[dict[str, Any]] = []
+        self._raw_samples = 0
+        duration = spec.get("duration", 10.0)
+        self._until_s = float("inf") if duration is None else time.monotonic() + float(duration)
+
+    def run(self, session: Session) -> None:
+        """Slice after slice. Raises Gone, Interrupted with what there is taken in, Failure."""
+        session.call("Profiler.enable")
+        if self.exact:
+            session.inline(False)
+        session.call("Profiler.setSamplingInterval", interval=max(1, round(1e6 / self.rate_hz)))
+        while (left_s := self._until_s - time.monotonic()) > 0.05:
+            session.call("Profiler.start")
+            interrupted = False
+            try:
+                goes_on = session.wait(min(SLICE_S, left_s))
+            except (runner.Interrupted, inspector.Hurry) as what:
+                interrupted, goes_on = isinstance(what, runner.Interrupted), True
+            self._take_in(session.call("Profiler.stop")["profile"])
+            if interrupted:
+                raise runner.Interrupted
+            if not goes_on:
+                raise Gone
+
+    def _take_in(self, document: dict[str, Any]) -> None:
+        try:
+            found = cpuprofile.read(document, keep=True)
+        except (FormatError, KeyError) as error:
+            raise Failure("profiler-garbage", f"V8's profile: {error}"[:300], "node --version") from None
+        for stack, weight in (found.stacks or {}).items():
+            self._counts[stack] = self._counts.get(stack, 0) + weight
+        samples = len(document.get("samples") or ())
+        self.pieces += 1
+        self.samples += samples
+        self.seconds += found.seconds or 0.0
+        self.idle_s += found.idle * 1e-6
+        if self._raw_samples + samples <= self._most or not self._raw:
+            self._raw.append(document)
+            self._raw_samples += samples
+        counts, _ = self._presented()
+        self.task.write(".folded", folded.render(counts))
+        if self.task.spec.get("progress"):
+            line = {"samples": sum(counts.values()), "rate_hz": self.rate_hz, "slices": self.pieces}
+            sys.stdout.write(json.dumps({"progress": line}) + "\n")
+            sys.stdout.flush()
+
+    def _presented(self) -> tuple[folded.Counts, int]:
+        return cpu_report.shown(self.task, slices.scaled(self._counts, self.rate_hz * 1e-6))
+
+    def finish(self, *, was_open: bool) -> dict[str, Any]:
+        """Write all forms of the profile. Raises Failure when there is none, OSError."""
+        if not self.pieces:
+            if self.ended == "target-gone" and self.task.spec.get("patient"):
+                said = "the command ended before its inspector could be opened"
+                raise Failure("ended-too-soon", said, "guard profile -- node SCRIPT: Node then profiles itself")
+            said = "guard ended it" if self.ended == "interrupted" else f"process {self.pid} is gone"
+            raise Failure(self.ended or "interrupted", said, "guard profile --duration 10s --pid PID")
+        counts, library = self._presented()
+        samples = sum(counts.values())
+        notes = [] if samples else ["Not enough evidence: it was idle while this was recorded."]
+        if not self.exact:
+            notes.append("V8 counts what it inlined as its caller's; `--mode critical` switches inlining off.")
+        if was_open:
+            notes.append("The inspector was open before, and stays open.")
+        self.task.write(".cpuprofile", json.dumps(cpuprofile.joined(self._raw)))
+        return cpu_report.write(
+            self.task, self.pid, counts, float(self.rate_hz), self._facts(samples, library, was_open), notes
+        )
+
+    def _facts(self, samples: int, library: int, was_open: bool) -> dict[str, Any]:
+        spec = self.task.spec
+        busy_s = max(0.001, self.seconds)
+        return {
+            "engine": "inspector",
+            "profiled_pid": self.pid,
+            "mode": spec.get("profile_mode"),
+            "nonblocking": False,
+            "asked_rate_hz": self.asked_hz,
+            "used_rate_hz": float(self.rate_hz),
+            "achieved_rate_hz": round(min(self.rate_hz, self.samples / busy_s), 3),
+            "rate_reason": self.reason,
+            "samples": samples,
+            "samples_taken": self.samples,
+            "errors": 0,
+            "max_samples": self._most,
+            "raw_samples": self._raw_samples,
+            "idle_s": round(self.idle_s, 3),
+            "pieces": self.pieces,
+            "seconds": round(self.seconds, 3),
+            "whole": spec.get("duration", 0) is None and self.ended == "target-gone",
+            "overhead_budget": spec.get("overhead_budget", 0.03),
+            "source_locations": bool(spec.get("source_locations", True)),
+            "library_frames": bool(spec.get("library_frames", True)),
+            "library_samples_folded": library,
+            "inlining": not self.exact,
+            "inspector_was_open": was_open,
+            "ended_early": self.ended,
+        }

@@ -1,0 +1,98 @@
+"""`stacks` of a running Node: where its JavaScript is, and what its diagnostic report tells of heap, handles, workers.
+
+Of the report only what is listed here leaves the process: it holds the whole environment, with every secret in it.
+Its network addresses aren't resolved, which would wait for a name server.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from supervisor.profilers import inspector, kernel, runner
+from supervisor.profilers.inspector import Gone
+from supervisor.profilers.pyspy import Failure
+
+# https://nodejs.org/api/report.html
+_REPORT = """(() => {
+  const report = process.report, limit = Error.stackTraceLimit, prepare = Error.prepareStackTrace
+  const kept = [report.excludeNetwork, report.excludeEnv]
+  let stack, told
+  try {
+    Error.stackTraceLimit = 200
+    Error.prepareStackTrace = (_, sites) => sites.map(
+      (site) => [site.getFunctionName(), site.getFileName(), site.getLineNumber()])
+    stack = new Error().stack
+    Error.prepareStackTrace = prepare
+    report.excludeNetwork = report.excludeEnv = true
+    told = report.getReport()
+  } finally {
+    Error.stackTraceLimit = limit
+    Error.prepareStackTrace = prepare
+    report.excludeNetwork = kept[0]
+    report.excludeEnv = kept[1]
+  }
+  const handles = {}
+  for (const { type, is_active: active } of told.libuv || []) {
+    if (active) handles[type] = (handles[type] || 0) + 1
+  }
+  const { heapSpaces, ...heap } = told.javascriptHeap || {}
+  return JSON.stringify({
+    stack: Array.isArray(stack) ? stack : [],
+    version: process.version,
+    uptime_s: process.uptime(),
+    memory: process.memoryUsage(),
+    heap,
+    heap_spaces: heapSpaces,
+    handles,
+    resources: process.getActiveResourcesInfo ? process.getActiveResourcesInfo().slice(0, 200) : [],
+    usage: told.resourceUsage,
+    workers: (told.workers || []).slice(0, 50).map((each) => ({
+      thread: each.header && each.header.threadId,
+      stack: (each.javascriptStack && each.javascriptStack.stack || []).slice(0, 50),
+      heap: each.javascriptHeap && { usedMemory: each.javascriptHeap.usedMemory }
+    }))
+  })
+})()"""
+
+
+def take(pid: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The threads as the kernel tells them, with the JavaScript of the main one; and what Node reports.
+
+    Raises Failure, ProcessLookupError, Interrupted.
+    """
+    import json
+
+    try:
+        session = inspector.attach(pid)
+        try:
+            told = json.loads(session.evaluate(_REPORT))
+        except inspector.Hurry:
+            raise runner.Interrupted from None
+        finally:
+            session.close()
+    except Gone:
+        raise ProcessLookupError(pid) from None
+    except (ValueError, TypeError) as error:
+        raise Failure("profiler-garbage", f"its report: {error}"[:300], "node --version") from None
+    own = frames(told.pop("stack"))
+    threads = kernel.threads(pid)
+    for thread in threads:
+        if thread.get("os_thread_id") == pid and own:
+            thread["frames"] = own
+    return threads, {**told, "inspector_was_open": session.was_open}
+
+
+def frames(sites: list[Any]) -> list[dict[str, Any]]:
+    """Call sites (name, file, line) as the frames of `.stacks.json`, without guard's own. Pure."""
+    found = []
+    for name, file, line in sites:
+        if file:
+            found.append(
+                {
+                    "name": str(name or "(anonymous)"),
+                    "filename": str(file).removeprefix("file://"),
+                    "line": line if isinstance(line, int) else 0,
+                    "locals": None,
+                }
+            )
+    return found
