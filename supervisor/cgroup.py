@@ -90,6 +90,30 @@ def find(pid: int | str = "self", proc: str = "/proc") -> Place:
     return Place(memory, memory_version, cpu, cpu_version)
 
 
+def named(name: str, proc: str = "/proc") -> str | None:
+    """The directory of the group that has this name from the hierarchy's root (`/system.slice/app.service`).
+
+    Of v2 where it is there, else of v1's memory; None where it is in neither. `name` has no `..` in it.
+    """
+    mounts = read_text(f"{proc}/self/mountinfo", 1 << 20) or ""
+    for kind, controller in (("cgroup2", None), ("cgroup", "memory")):
+        found = _below_mount(name, mounts, kind, controller)[:1]
+        if found and found[0].endswith(name):
+            return found[0]
+    return None
+
+
+def members(directory: str, most: int) -> list[int]:
+    """The pids in a group and in those below it, `most` at most. What can't be read (a threaded group) has none."""
+    found: list[int] = []
+    for path, below, _ in os.walk(directory):
+        below.sort()
+        found += [int(word) for word in (read_text(f"{path}/cgroup.procs", 1 << 20) or "").split()]
+        if len(found) >= most:
+            break
+    return found[:most]
+
+
 def _directories(controller: str, groups: str, mounts: str) -> tuple[list[str], int]:
     unified: str | None = None
     for line in groups.splitlines():

@@ -276,15 +276,17 @@ class Journal:
         """Memory is critical: leave a summary where it outlives everything."""
         self._write_termination(self._end_record(f"running, {state}", None))
 
+    def _outcome(self) -> str:
+        """How it ended. Of watched processes there is no status: told to stop, guard leaves while they live on."""
+        status, stopped = self._init.status, self._init.stopped_from_outside
+        if status is None:
+            return "stopped" if stopped else "exited"
+        own_kills = self.tally.new_oom_kills - self.tally.oom_kills_of_others
+        return record.outcome(status, stopped=stopped, oom_kills=own_kills)
+
     def end(self) -> None:
         """The run is over: its last event, its end record, the lines for people."""
-        status = self._init.status
-        # Of watched processes there is no status: told to stop, guard leaves while they live on.
-        outcome = "stopped" if self._init.stopped_from_outside else "exited"
-        if status is not None:
-            stopped = self._init.stopped_from_outside
-            own_kills = self.tally.new_oom_kills - self.tally.oom_kills_of_others
-            outcome = record.outcome(status, stopped=stopped, oom_kills=own_kills)
+        status, outcome = self._init.status, self._outcome()
         verdict = self._lives.judge(self._init) if self._lives is not None else None
         again = verdict is not None and verdict.again
         if self._lives is not None and self._lives.ended_for and again:

@@ -87,6 +87,8 @@ def peak_of(run: Run, samples: Sequence[FlightSample]) -> Peak | None:
     samples.
     """
     record = run.record
+    if record.raw.get("killer") is not None:  # `guard oomd-hook`: seen for its last moments only, killed for no limit
+        return None
     in_cgroup = record.limit_source not in (None, "machine")
     guard = whole_bytes(record.raw.get("guard_rss_bytes"))
     if in_cgroup:

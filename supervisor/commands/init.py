@@ -41,6 +41,12 @@ def _init(
     systemd: Annotated[
         bool, typer.Option("--systemd", help="guard-NAME.service: a unit.", rich_help_panel=_FILES)
     ] = False,
+    oomd: Annotated[
+        bool,
+        typer.Option(
+            "--oomd", help="guard-oomd.*: evidence of what systemd-oomd kills (systemd 260).", rich_help_panel=_FILES
+        ),
+    ] = False,
     command: Annotated[str, typer.Option(metavar="TEXT", help="What guard is to run.")] = "python app.py",
     name: Annotated[str, typer.Option(metavar="NAME", help="The service's.")] = "app",
     image: Annotated[str | None, typer.Option(metavar="IMAGE", help="The image with guard; NAME by default.")] = None,
@@ -69,8 +75,8 @@ def _init(
 
     if stdout and (dry_run or force or json_):
         raise UsageError("--stdout writes nothing", why="it goes with no --dry-run, --force or --json")
-    asked = dict(zip(making.KINDS, (dockerfile, compose, kubernetes, github_actions, gitlab, systemd), strict=True))
-    kinds = [kind for kind, wanted in asked.items() if wanted]
+    one_file = dict(zip(making.KINDS, (dockerfile, compose, kubernetes, github_actions, gitlab, systemd), strict=False))
+    kinds = [kind for kind, wanted in one_file.items() if wanted] + (list(making.OOMD) if oomd else [])
     place = placing.open_directory(directory)
     try:
         wanted = wish.Wish(

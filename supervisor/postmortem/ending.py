@@ -78,6 +78,9 @@ def judge(known: Known) -> Verdict:
 
 
 def _with_end(known: Known, outcome: str, code: int | None, by: str | None, oom_kills: int, source: str) -> Verdict:
+    killer = text(known.run.record.raw.get("killer"))
+    if killer is not None:
+        return _by_killer(known, killer, outcome, source)
     if outcome == "oom-killed":
         return _oom_killed(known, oom_kills, source)
     if outcome == "signalled":
@@ -96,6 +99,19 @@ def _with_end(known: Known, outcome: str, code: int | None, by: str | None, oom_
         words = f"guard ended it to begin a new one{f': {reason}' if reason else ''}"
         return Verdict("restart", "certain", words, (f"{source}: replaced",))
     return Verdict("unknown", "unknown", f"its record says {outcome!r}, which this guard doesn't know", (source,))
+
+
+def _by_killer(known: Known, killer: str, outcome: str, source: str) -> Verdict:
+    """Somebody said before that it would kill (`guard oomd-hook`)."""
+    unit = text(known.run.record.raw.get("unit")) or "its group"
+    why = [f"{killer} told guard that it was about to kill {unit}"]
+    if outcome == "oom-killed":
+        why.append(f"{source}: its largest process was gone right after")
+        words = f"killed by {killer}, which frees memory before the kernel has to"
+        return Verdict("oom-kill", "certain", words, tuple(why), unit, known.run.record.pid)
+    return Verdict(
+        "stopped", "likely", f"{killer} was about to kill it, and it lived on", (*why, f"{source}: {outcome}")
+    )
 
 
 def _exited(known: Known, code: int | None, oom_kills: int, source: str) -> Verdict:
@@ -178,6 +194,9 @@ def _without_end(known: Known) -> Verdict:
         code, by = whole(ended.fields.get("code")), text(ended.fields.get("signal"))
         kills = 1 if outcome == "oom-killed" else 0
         return _with_end(known, outcome, code, by, kills, "guard's last event (its end record could not be written)")
+    if (killer := text(run.record.raw.get("killer"))) is not None:
+        words = f"{killer} was about to kill it; what came of that guard did not live to see"
+        return Verdict("oom-kill", "likely", words, ("there is no end record",), text(run.record.raw.get("unit")))
     if not run.record.raw and not known.samples and not known.events:
         kill = kill_of(known)
         if kill is not None:

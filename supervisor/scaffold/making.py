@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from supervisor import envfile
-from supervisor.scaffold import containers, pipelines, placing, settings_file, systemd
+from supervisor.scaffold import containers, oomd, pipelines, placing, settings_file, systemd
 from supervisor.scaffold.placing import Planned
 from supervisor.scaffold.wish import DOCKERFILE, SETTINGS_FILE, Wish, directory_of
 
@@ -20,7 +20,11 @@ KINDS: Mapping[str, tuple[Callable[[Wish], str], Callable[[Wish], str]]] = {
     "github-actions": (lambda wish: ".github/workflows/guard.yml", pipelines.github),
     "gitlab": (lambda wish: ".gitlab-ci.guard.yml", pipelines.gitlab),
     "systemd": (lambda wish: f"guard-{wish.name}.service", systemd.unit),
+    "oomd-socket": (lambda wish: "guard-oomd.socket", oomd.socket),
+    "oomd-service": (lambda wish: "guard-oomd.service", oomd.service),
+    "oomd-conf": (lambda wish: "guard-oomd.conf", oomd.configuration),
 }
+OOMD = ("oomd-socket", "oomd-service", "oomd-conf")  # one without the others is of no use
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Outcome:
 
 def plan(directory_fd: int, wish: Wish, kinds: Sequence[str]) -> list[Planned]:
     """The files: the settings, then those that are asked for. Raises UsageError."""
-    if "systemd" in kinds:
+    if "systemd" in kinds or "oomd-service" in kinds:
         directory_of(wish.directory)
     found, _ = placing.present(directory_fd, SETTINGS_FILE)
     chosen = envfile.parse(found, SETTINGS_FILE) if found is not None else {}

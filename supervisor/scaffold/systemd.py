@@ -24,7 +24,7 @@ Wants=network-online.target
 [Service]
 Type=exec
 WorkingDirectory={_specifiers(wish.directory)}
-ExecStart={" ".join(_word(word) for word in line)}
+ExecStart={" ".join(quoted(word) for word in line)}
 Restart=on-failure
 
 # A user of its own that may write only to its state directory; or take this away and name one: User=
@@ -52,7 +52,7 @@ def _specifiers(text: str) -> str:
     return text.replace("%", "%%")
 
 
-def _word(word: str) -> str:
+def quoted(word: str) -> str:
     """A word of a command line: quoted where need be, with no variable and no specifier in it."""
     word = _specifiers(word).replace("$", "$$")
     plain = word and all(letter.isalnum() or letter in "/._-+=:,@%$" for letter in word) and word.isascii()

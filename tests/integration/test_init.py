@@ -19,7 +19,7 @@ from tests.integration.conftest import GUARD, ROOT
 pytestmark = pytest.mark.integration
 yaml = pytest.importorskip("yaml")
 BIN = Path(sys.executable).parent
-ALL = ("--dockerfile", "--compose", "--kubernetes", "--github-actions", "--gitlab", "--systemd")
+ALL = ("--dockerfile", "--compose", "--kubernetes", "--github-actions", "--gitlab", "--systemd", "--oomd")
 # Whatever a format reads as its own: variables, specifiers, expressions, quotes, comments, separators.
 HOSTILE = (
     "/bin/sh", "-c", "a $HOME ${HOME} $(id) `id` $$ %h %% 100%", "${{ github.token }}", "<script>&amp;", "it's \"q\"",
@@ -143,14 +143,15 @@ def test_systemd(made: tuple[Path, tuple[str, ...]]) -> None:
         pytest.skip("absent: systemd (GUARD_TEST_INSTALL=1 scripts/test installs it)")
     place, command = made
     file = place / "guard-my-app.service"
-    done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", "--recursive-errors=one", str(file)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "SYSTEMD_LOG_LEVEL": "warning"},
-        timeout=60,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+    for unit in (file, place / "guard-oomd.service", place / "guard-oomd.socket"):
+        done = subprocess.run(
+            ["systemd-analyze", "verify", "--man=no", "--recursive-errors=one", str(unit)],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "SYSTEMD_LOG_LEVEL": "warning"},
+            timeout=60,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
     (line,) = [line for line in file.read_text().splitlines() if line.startswith("ExecStart=")]
     assert unquoted(line.removeprefix("ExecStart="))[-len(command) :] == list(command)
 

@@ -173,3 +173,25 @@ def test_the_share_of_time_that_tasks_waited_for_memory() -> None:
     psi = "some avg10=12.34 avg60=0.59 avg300=0.43 total=38963966\nfull avg10=1.00 avg60=0.00 avg300=0.00 total=2\n"
     assert cgroup.waiting_percent(psi) == 12.34
     assert [cgroup.waiting_percent(text) for text in ("", "full avg10=1.00", "some avg10=x y")] == [None, None, None]
+
+
+def test_a_group_by_its_name(tree: Tree) -> None:
+    tree.write("0::/\n", "cgroup2", "rw")
+    tree.group("system.slice/app.service/below")
+    proc = str(tree.proc)
+    assert cgroup.named("/system.slice/app.service", proc) == f"{tree.mount}/system.slice/app.service"
+    assert cgroup.named("/system.slice/other.service", proc) is None
+    assert cgroup.named("/app.service", proc) is None
+    tree.write("", "cgroup", "rw,memory")
+    assert cgroup.named("/system.slice", proc) == f"{tree.mount}/system.slice"
+    tree.write("", "cgroup", "rw,cpu")
+    assert cgroup.named("/system.slice", proc) is None
+
+
+def test_members_are_those_of_groups_below_as_well(tree: Tree) -> None:
+    tree.group("a", cgroup__procs="1\n2")
+    tree.group("a/b", cgroup__procs="3")
+    tree.group("a/c")  # nothing to be read
+    assert cgroup.members(str(tree.mount / "a"), 10) == [1, 2, 3]
+    assert cgroup.members(str(tree.mount / "a"), 2) == [1, 2]
+    assert cgroup.members(str(tree.mount / "gone"), 2) == []
