@@ -222,12 +222,15 @@ class Acting:
 
     def _note_suspect(self, start: Start, result: Mapping[str, Any]) -> None:
         found = result.get("suspect")
-        if start.kind != "growth" or not found or not result.get("enough"):
+        if start.kind != "growth" or not found:
             return
-        known = self._journal.suspect or {}
-        if found["bytes"] >= known.get("bytes", 0):
+        known, enough = self._journal.suspect or {}, bool(result.get("enough"))
+        sure = "bytes" in known and known.get("enough", True)
+        # What rests on enough comes before what rests on little, and more before less.
+        if (enough, found["bytes"]) >= (sure, known.get("bytes", 0)):
             name = self._guilty.get("name", "") if self._guilty.get("pid") == start.pid else ""
-            self._journal.suspect = {"pid": start.pid, "name": name, **found}
+            little = {} if enough else {"enough": False}
+            self._journal.suspect = {"pid": start.pid, "name": name, **found, **little}
 
     def _continue_if_left(self, worker: Worker, outcome: str) -> bool:
         """A profiler that died can leave its process stopped: continue it, unless it or its job was stopped before."""

@@ -38,7 +38,8 @@ def text(told: Mapping[str, Any]) -> str:
     suspect = told.get("suspect")
     if isinstance(suspect, Mapping):
         where = f" in {suspect['function']}" if suspect.get("function") else ""
-        lines.append(f"suspect: {suspect.get('name') or 'process'} {suspect.get('pid', '')}{where}")
+        word = "suspect" if suspect.get("enough", True) else "suspect, on little evidence"
+        lines.append(f"{word}: {suspect.get('name') or 'process'} {suspect.get('pid', '')}{where}")
     elif told.get("guilty_pid"):
         lines.append(f"grows most: {told.get('guilty_name', 'process')} {told['guilty_pid']}")
     lines.append(f"guard postmortem {told['run']}")

@@ -190,6 +190,8 @@ def suspect_words(suspect: Mapping[str, Any] | None) -> str:
     if not suspect:
         return "no suspect: memory never grew past a threshold, or nothing could be attributed"
     where = f"process {suspect['pid']} ({printable(str(suspect.get('name', '?')))})"
+    if suspect.get("enough") is False:
+        where = f"on little evidence {where}"
     if suspect.get("mapping") and not suspect.get("function"):
         amount = human_bytes(suspect["bytes"])
         share = human_percent(suspect["share"])

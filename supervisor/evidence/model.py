@@ -30,6 +30,7 @@ class Suspect:
     share: float | None = None
     size_bytes: int | None = None
     mapping: str | None = None
+    enough: bool = True  # of stacks and bytes for a verdict
 
     @property
     def named(self) -> str | None:

@@ -103,6 +103,7 @@ def suspect(found: object) -> Suspect | None:
         share=number(fields.get("share")),
         size_bytes=whole(fields.get("bytes")),
         mapping=text(fields.get("mapping")) or None,
+        enough=fields.get("enough") is not False,
     )
 
 

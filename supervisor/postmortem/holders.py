@@ -27,7 +27,7 @@ def suspect(record: Record, events: Sequence[Event]) -> tuple[Suspect | None, bo
     guilty = record.suspect
     attributed: dict[bool, Suspect] = {}
     if record.suspect is not None and record.suspect.named:
-        return record.suspect, True
+        return record.suspect, record.suspect.enough
     for event in events:
         fields = event.fields
         if event.name == "state.changed" and (pid := whole(fields.get("guilty_pid"))) is not None:

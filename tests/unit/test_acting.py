@@ -1,0 +1,41 @@
+"""Whom a run suspects, as growth attributions come in."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from supervisor import record
+from supervisor.acting import Acting
+from supervisor.model import Start
+
+
+def after(*results: tuple[str, int, bool]) -> dict[str, Any]:
+    """The suspect after growth found these functions, with these bytes, on enough or not."""
+    acting = object.__new__(Acting)
+    acting._guilty = {"pid": 7, "name": "app", "rss_bytes": 9}
+    acting._journal = SimpleNamespace(suspect=dict(acting._guilty))  # type: ignore[assignment]
+    for function, size, enough in results:
+        found = {"function": function, "file": "a.py", "line": 1, "share": 1.0, "bytes": size}
+        acting._note_suspect(Start("growth", "warning", 7, ""), {"suspect": found, "enough": enough})
+    return dict(acting._journal.suspect or {})
+
+
+@pytest.mark.parametrize(
+    ("results", "function", "sure"),
+    [
+        ([("f", 5, False)], "f", False),
+        ([("f", 5, False), ("g", 1, True)], "g", True),
+        ([("f", 5, True), ("g", 9, False)], "f", True),
+        ([("f", 5, True), ("g", 9, True)], "g", True),
+        ([("f", 5, False), ("g", 3, False)], "f", False),
+    ],
+)
+def test_enough_comes_before_little_and_more_before_less(
+    results: list[tuple[str, int, bool]], function: str, sure: bool
+) -> None:
+    found = after(*results)
+    assert (found["function"], found.get("enough", True), found["name"]) == (function, sure, "app")
+    assert record.suspect_words(found).startswith("process 7" if sure else "on little evidence process 7")
