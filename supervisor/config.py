@@ -114,6 +114,7 @@ class Config:
     hook_timeout: float
     signal_at: tuple[tuple[str, int], ...]
     notify: str | None
+    pyroscope: str | None
     keep_runs: int
     keep_age: float
     keep_bytes: int

@@ -402,6 +402,7 @@ class Watch:
         while (left_s := self.reacting.last(time.monotonic())) is not None:
             self.init.pump(min(left_s, self.workers.enforce(time.monotonic())))
             self.workers.drain()
+            self._hear_teller(time.monotonic())
             backlog = self.init.take_backlog()
             self.reacting.hurried |= any(isinstance(entry, pid1.Forwarded) for entry in backlog)
             self.handle(backlog)

@@ -21,7 +21,13 @@ from supervisor.workers import REACTIONS, Worker, Workers
 
 SPOOL = "spool"
 _MOST_WAITING = 16
-# At the end of a run guard stays this long for messages; what isn't away by then waits on disk for the next start.
+_LATE = {
+    "hook": "guard was told to end",
+    "notify": "it wasn't delivered in time, and waits for the next start",
+    "pyroscope": "it wasn't pushed in time",
+}
+# At the end of a run guard stays this long for messages and profiles; messages that aren't away by then wait on disk
+# for the next start.
 _LAST_MESSAGES_S = 5.0
 # Signals whose meaning is to end a process; others would only end one that isn't prepared for them.
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL, signal.SIGABRT)
@@ -40,6 +46,7 @@ class Reacting:
         self._roots = roots
         self._waiting: deque[tuple[Reaction, dict[str, Any]]] = deque()
         self._known: dict[str, Any] = {}  # the last figures of the run
+        self._pushed: str | None = None  # the profile that is being pushed
         self.hurried = False  # a signal came while guard stayed for the last of them
         self._deadline_s = float("inf")
         if config.notify is not None and journal.life == 1 and self._spooled():
@@ -99,6 +106,13 @@ class Reacting:
             secret = json.dumps({"command": reaction.command, "variables": reactions.variables(told)}, default=str)
             extra_s = config.hook_timeout
             what = {"program": reaction.command[0]}
+        elif reaction.kind == "pyroscope":
+            assert config.pyroscope is not None
+            secret = config.pyroscope
+            self._pushed = reaction.path
+            spec |= {"profile": reaction.path, "kind": told["action"], "service": command_name(journal.command),
+                     "environment": config.detected.name}  # fmt: skip
+            what = {"url": masked_url(secret)}
         else:
             assert config.notify is not None
             spec |= {"told": told, "spool": self._spool, "mode": config.evidence_mode}
@@ -114,21 +128,20 @@ class Reacting:
         self._tell("info", "started", reaction, reason=reaction.reason, **what)
 
     def _tell(self, level: str, how: str, reaction: Reaction, **fields: Any) -> None:
-        self._journal.emit(level, f"action.{how}", action=reaction.kind, state=reaction.state, pid=None, path=None,
-                           **fields)  # fmt: skip
+        self._journal.emit(level, f"action.{how}", action=reaction.kind, state=reaction.state, pid=None,
+                           path=reaction.path, **fields)  # fmt: skip
 
     def ended(self, worker: Worker, result: dict[str, Any]) -> None:
         """Log what came of one, and begin the next."""
         start, outcome = worker.start, result.pop("outcome", "failed")
         elapsed_s = round(time.monotonic() - worker.started_s, 3)
-        reaction = Reaction(start.kind, start.state, start.reason)
+        pushed = self._pushed if start.kind == "pyroscope" else None
+        reaction = Reaction(start.kind, start.state, start.reason, path=pushed)
         result.pop("paths", None)
         if outcome == "ok":
             self._tell("info", "finished", reaction, elapsed_s=elapsed_s, **result)
         elif result.get("reason") == "interrupted":
-            late = "it wasn't delivered in time, and waits for the next start"
-            why = late if start.kind == "notify" else "guard was told to end"
-            self._tell("warning", "skipped", reaction, reason=why, elapsed_s=elapsed_s)
+            self._tell("warning", "skipped", reaction, reason=_LATE[start.kind], elapsed_s=elapsed_s)
         else:
             self._tell("warning", "failed", reaction, tried=f"{start.kind} for {elapsed_s} s", elapsed_s=elapsed_s,
                        **result)  # fmt: skip
@@ -169,6 +182,6 @@ class Reacting:
                 worker.ask_to_end(now_s)
         hooking = any(worker.start.kind == "hook" for worker in running)
         for worker in running:
-            if worker.start.kind == "notify" and not hooking and now_s - worker.started_s >= _LAST_MESSAGES_S:
+            if worker.start.kind != "hook" and not hooking and now_s - worker.started_s >= _LAST_MESSAGES_S:
                 worker.ask_to_end(now_s)
         return min(max(0.05, self._deadline_s - now_s), 1.0) if running else None

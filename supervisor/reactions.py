@@ -13,6 +13,8 @@ from supervisor.config import Config
 from supervisor.model import STATES
 
 # Events that tell of trouble; `state.changed` only upwards, `run.exited` only when it didn't go well.
+_LEFT = "action.finished"  # which may have left a profile
+PROFILES = ("cpu-profile", "growth")
 _TOLD = ("state.changed", "run.exited", "oom.detected", "previous_run.found", "crash_loop.found", "restart.given_up")
 _PREFIX = "GUARD_EVENT_"
 _MOST_TEXT = 1000
@@ -20,24 +22,25 @@ _MOST_TEXT = 1000
 
 @dataclass(frozen=True, slots=True)
 class Reaction:
-    """One thing to do: `hook` (with its command), `signal` (with its number) or `notify`; for `state`."""
+    """One thing to do for `state`: `hook` (its command), `signal` (its number), `notify` or `pyroscope` (of `path`)."""
 
     kind: str
     state: str
     reason: str
     command: tuple[str, ...] = ()
     number: int = 0
+    path: str | None = None
 
 
 def wanted(config: Config) -> bool:
     """Whether any of it is asked for."""
     hooks = (config.on_warning, config.on_critical, config.on_profiling, config.on_exit)
-    return any(hooks) or bool(config.signal_at) or config.notify is not None
+    return any(hooks) or bool(config.signal_at) or config.notify is not None or config.pyroscope is not None
 
 
 def listens_to(name: str) -> bool:
     """Whether an event of this name can ask for anything."""
-    return name in _TOLD
+    return name in _TOLD or name == _LEFT
 
 
 def to_event(name: str, fields: Mapping[str, Any], config: Config) -> list[Reaction]:
@@ -48,6 +51,10 @@ def to_event(name: str, fields: Mapping[str, Any], config: Config) -> list[React
         return found + (_notify(config, "exit", f"the run ended: {fields.get('outcome')}") if told else [])
     if name == "state.changed":
         return _to_state(fields, config)
+    if name == _LEFT:
+        pushed = config.pyroscope is not None and fields.get("action") in PROFILES and fields.get("path")
+        reason = f"{fields['action']} left a profile"
+        return [Reaction("pyroscope", str(fields["state"]), reason, path=str(fields["path"]))] if pushed else []
     return _notify(config, name.partition(".")[0], str(fields.get("reason") or name)) if name in _TOLD else []
 
 

@@ -25,11 +25,12 @@ DEADLINES_S = {
     "retention": 120.0,
     "hook": 10.0,
     "notify": 60.0,
+    "pyroscope": 30.0,
 }
 _MOST_RESULT = 65536
 _LENT_FD = 3
 PROFILERS = ("stacks", "growth", "cpu-profile")
-REACTIONS = ("hook", "notify")  # these belong to no process, and may outlast the run
+REACTIONS = ("hook", "notify", "pyroscope")  # these belong to no process, and may outlast the run
 READ = b"read\n"  # a worker's line: the process that was stopped for it runs again
 
 

@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
 from supervisor import files, messages
+from supervisor.actions import posting
 from supervisor.actions.task import Task
 from supervisor.profilers.pyspy import Failure
 from supervisor.quantities import masked_url
-from supervisor.version import VERSION
 
-_TRIES = 4
-_FIRST_WAIT_S = 0.5
-_TIMEOUT_S = 5.0
 _MOST_FILES = 64
 _MOST_BYTES = 65536
 _AGE_S = 7 * 86400.0
-_FOR_GOOD = (400, 404, 410, 413, 422)  # the receiver won't take this message later either
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A webhook that answers with another address, of a file or inside the network, isn't followed."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
 
 
 def take(task: Task) -> dict[str, Any]:
@@ -62,60 +48,8 @@ def _deliver(url: str, told: Mapping[str, Any]) -> None:
     """One message, tried a few times. Raises Failure."""
     kind, address = messages.target(url)
     body, headers = messages.request(kind, told)
-    shown = masked_url(address)
-    hint = f"curl -i -d '{{}}' {shown}"
-    wait_s = _FIRST_WAIT_S
-    for attempt in range(_TRIES):
-        if attempt:
-            time.sleep(wait_s)
-            wait_s *= 2
-        try:
-            _post(address, body, headers)
-            return
-        except urllib.error.HTTPError as error:
-            error.close()
-            said = f"{shown} answered {error.code} {error.reason}"[:200]
-            if 300 <= error.code < 400:
-                raise Failure("redirect-refused", f"{said}: guard follows no redirect of a webhook", hint) from None
-            if error.code in _FOR_GOOD:
-                raise Failure("message-refused", said, hint) from None
-            if error.code < 500 and error.code not in (408, 425, 429):
-                raise Failure("webhook-refused", said, hint) from None
-            reason = "webhook-failed"
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            why = getattr(error, "reason", None) or error
-            said, reason = f"{shown}: {why}"[:200], "webhook-unreachable"
-    raise Failure(reason, f"{said} ({_TRIES} tries)", hint)
-
-
-def _post(url: str, body: bytes, headers: dict[str, str]) -> None:
-    """Raises OSError (HTTPError for an answer that isn't 2xx), HTTPException, ValueError."""
-    place, headers = _without_userinfo(url), {"User-Agent": f"guard/{VERSION}", **headers, **_authorization(url)}
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(), urllib.request.HTTPHandler(), urllib.request.HTTPSHandler(), _NoRedirect(),
-        urllib.request.HTTPDefaultErrorHandler(), urllib.request.HTTPErrorProcessor(),
-    ):  # fmt: skip
-        opener.add_handler(handler)
-    request = urllib.request.Request(place, body, headers, method="POST")
-    with opener.open(request, timeout=_TIMEOUT_S) as answer:
-        answer.read(1024)
-
-
-def _without_userinfo(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    place, slash, path = rest.partition("/")
-    return f"{scheme}://{place.rpartition('@')[2]}{slash}{path}"
-
-
-def _authorization(url: str) -> dict[str, str]:
-    import base64
-    from urllib.parse import unquote
-
-    user = url.partition("://")[2].partition("/")[0].rpartition("@")[0]
-    if not user:
-        return {}
-    return {"Authorization": "Basic " + base64.b64encode(unquote(user).encode()).decode()}
+    words = posting.Words("webhook", "message", f"curl -i -d '{{}}' {masked_url(address)}")
+    posting.post(address, body, headers, words)
 
 
 class _Spool:

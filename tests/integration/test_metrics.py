@@ -15,6 +15,7 @@ from prometheus_client.openmetrics import parser as openmetrics
 
 from tests.integration import stepping
 from tests.integration.driving import children_of, gone, until
+from tests.integration.test_schemas import faults
 
 pytestmark = pytest.mark.integration
 
@@ -119,6 +120,7 @@ def test_a_taken_port_is_named_and_had_when_it_is_free(start: Callable[..., Any]
     run.process.stdin.flush()
     assert run.end() == 7
     assert len(run.named("metrics.failed")) == 2
+    assert [fault for event in run.events for fault in faults("event", event)] == []
     assert (tmp_path / "taken").read_text() == "mine"
 
 
