@@ -78,6 +78,7 @@ def _finished(event: Event) -> str:
             words += f", {printable(str(suspect['function']))} takes {share} of the growth"
         else:
             words += f", {share} of it in {printable(str(suspect['mapping']))}"
+            words += f", objects of {printable(str(suspect['type']))}" if suspect.get("type") else ""
     return f"{words} → {printable(os.path.basename(str(event['path'])))}" if event.get("path") else words
 
 

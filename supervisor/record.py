@@ -195,7 +195,8 @@ def suspect_words(suspect: Mapping[str, Any] | None) -> str:
     if suspect.get("mapping") and not suspect.get("function"):
         amount = human_bytes(suspect["bytes"])
         share = human_percent(suspect["share"])
-        return f"{where}: {share} of what it took is in {printable(str(suspect['mapping']))} ({amount})"
+        type_ = f", objects of {printable(str(suspect['type']))}" if suspect.get("type") else ""
+        return f"{where}: {share} of what it took is in {printable(str(suspect['mapping']))} ({amount}){type_}"
     if not suspect.get("function"):
         return f"{where} held the memory; its functions could not be told apart"
     place = f" ({suspect['file']}:{suspect['line']})" if suspect.get("line") else ""

@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from supervisor import freeze
-from supervisor.actions import following, growth_report, mappings
+from supervisor.actions import following, growth_report, mappings, objects
 from supervisor.actions.ledger import ENOUGH_BYTES
 from supervisor.actions.task import Task
 from supervisor.analysis import folded
@@ -68,11 +68,12 @@ def follow(task: Task, *, frozen: bool) -> dict[str, Any]:
     """
     follower = _Follower(task, frozen=frozen)
     try:
+        follower.write()  # where it lies already
         follower.run()
     except (runner.Interrupted, ProcessLookupError):
         pass
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))  # the end is bounded by itself
-    return follower.write()
+    return follower.finish()
 
 
 class _Follower:
@@ -91,13 +92,16 @@ class _Follower:
             first = {}
         self.ledger = Ledger(first)
         self.by_kind = _is_by_kind(first)
+        self._budget = float(task.spec.get("overhead_budget", 0.03))
+        self._objects: objects.Objects | None = None
         if frozen:
             self._thaw()
 
     def run(self) -> None:
         seconds = self.task.spec.get("seconds")
         until_s = float("inf") if seconds is None else self.began_s + seconds
-        budget = float(self.task.spec.get("overhead_budget", 0.03))
+        if self.frozen_s is None:
+            self._objects = objects.of(self.task.pid, self.start_bytes, self._budget)
         known = self.start_bytes
         due_s = 0.0
         while time.monotonic() < until_s:
@@ -109,12 +113,14 @@ class _Follower:
                 return
             self.peak_bytes = max(self.peak_bytes, rss)
             known = min(known, rss)
+            if self._objects is not None and self._objects.look(rss):
+                self.write()
             if time.monotonic() < due_s or rss - known < max(_LEAST_STEP_BYTES, _STEP_SHARE * known):
                 continue
             self._add(self._read(hasty=False))
             self.write()
             known = rss
-            due_s = time.monotonic() + max(_SHORTEST_GAP_S, self._cost_s / max(budget, 0.001))
+            due_s = time.monotonic() + max(_SHORTEST_GAP_S, self._cost_s / max(self._budget, 0.001))
 
     def _read(self, *, hasty: bool) -> Sizes:
         """Raises ProcessLookupError when it is gone."""
@@ -157,6 +163,18 @@ class _Follower:
 
     # -- what came of it ------------------------------------------------------------------------------------------
 
+    def finish(self) -> dict[str, Any]:
+        """Once more while it lives, then the result."""
+        rss = self._rss.read()
+        if rss is not None:
+            if self._objects is not None:
+                self._objects.last(rss)
+            try:
+                self._add(self._read(hasty=True))
+            except OSError:
+                pass
+        return self.write()
+
     def write(self) -> dict[str, Any]:
         """Put the growth by mapping in place as far as it has come; the result for the watcher."""
         ledger = self.ledger
@@ -166,6 +184,12 @@ class _Follower:
         suspect, enough, notes = self._conclusion(grown, gained)
         engine = "kinds" if self.by_kind else "mappings"
         basis = f"{ledger.readings} readings of its {engine} and {human_bytes(gained)} of growth"
+        counted: dict[str, Any] = {}
+        if self._objects is not None:
+            counted, class_, more = self._objects.facts()
+            notes += more
+            if suspect is not None and class_ is not None:
+                suspect["type"] = class_["name"]
         notes.append(f"This rests on {basis}, taken over {elapsed_s:.1f} s.")
         if self.by_kind:
             notes.append("Its mappings may not be read here, so only the kinds are told that the kernel counts itself.")
@@ -190,6 +214,7 @@ class _Follower:
             "library_bytes_folded": 0,
             "enough": enough,
             "mappings": _rows(ledger),
+            **counted,
         }
         head = [("Readings", str(ledger.readings)), ("Growth", human_bytes(gained))]
         growth_report.publish(self.task, _counts(grown), head, notes, facts, basis, _MEANING)

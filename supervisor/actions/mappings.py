@@ -12,6 +12,7 @@ MOST = 40
 _MOST_BYTES = 4 << 30
 _MOST_THREADS = 64
 _ARENA_BYTES = 64 << 20  # HEAP_MAX_SIZE of glibc's malloc on 64 bits: an arena is aligned to it and reserves it whole
+_MAPPED_FROM = 1 << 46  # where the kernel maps what asks for no address; runtimes reserve their heaps below
 _MOST_GUARD_BYTES = 1 << 20
 _THREAD_STACKS = "thread stacks"
 _ARENAS = "malloc arenas"
@@ -159,9 +160,9 @@ def _stacks(found: list[Region], pointers: list[int]) -> set[int]:
 
 
 def _is_arena(region: Region, after: Region | None) -> bool:
-    if region.permissions != "rw-p" or region.start % _ARENA_BYTES or region.size_bytes > _ARENA_BYTES:
+    if region.permissions != "rw-p" or region.start % _ARENA_BYTES or region.start < _MAPPED_FROM:
         return False
-    if region.size_bytes == _ARENA_BYTES:
+    if region.size_bytes % _ARENA_BYTES == 0:
         return True
     return (
         after is not None

@@ -7,7 +7,7 @@ from typing import Any
 
 from supervisor.actions import mappings
 from supervisor.actions.task import Task
-from supervisor.profilers import engine, kernel, lent, permission, pyspy, runner
+from supervisor.profilers import engine, java, kernel, lent, permission, pyspy, runner
 
 DEADLINE_S = 5.0
 # py-spy can't read these; what the kernel tells of their threads is had all the same.
@@ -21,7 +21,7 @@ def take(task: Task) -> dict[str, Any]:
     if engine.of(task.pid) == engine.NODE and not was_stopped:
         return _of_node(task)
     if not mappings.is_python(task.pid):
-        return _by_kernel(task)
+        return _by_others(task)
     is_lent = lent.of(task.pid) is not None
     blocking = not was_stopped and not is_lent and not task.spec.get("nonblocking")
     nonblocking = not blocking
@@ -30,7 +30,7 @@ def take(task: Task) -> dict[str, Any]:
         dumped = _dump_running(task.pid) if nonblocking else dump(task.pid, nonblocking=False)
     except pyspy.Failure as failure:
         if failure.reason in UNREADABLE:
-            return _by_kernel(task, f"{failure.reason}: {failure.said}")
+            return _by_others(task, f"{failure.reason}: {failure.said}")
         # Where ptrace is refused or somebody else traces, py-spy can often still read without stopping.
         if nonblocking or failure.reason not in ("ptrace-refused", "target-stopped", "profiler-failed"):
             raise
@@ -52,7 +52,7 @@ def _of_node(task: Task) -> dict[str, Any]:
         found, report = node_stacks.take(task.pid)
     except pyspy.Failure as failure:
         refused = {"capability": "inspector", "reason": failure.said, "hint": failure.hint}
-        return {**_by_kernel(task, f"{failure.reason}: {failure.said}"), "refused": [refused]}
+        return {**_by_others(task, f"{failure.reason}: {failure.said}"), "refused": [refused]}
     except ProcessLookupError:
         task.check_target()
         raise
@@ -62,16 +62,25 @@ def _of_node(task: Task) -> dict[str, Any]:
     return {"threads": len(found), "engine": "inspector"}
 
 
-def _by_kernel(task: Task, why: str | None = None) -> dict[str, Any]:
-    """Of a process without a profiler: where each thread waits. Raises Failure, OSError."""
+def _by_others(task: Task, why: str | None = None) -> dict[str, Any]:
+    """Of a process that py-spy can't read: what its runtime tells, else where each thread waits.
+
+    Raises Failure, OSError.
+    """
+    by, found = "kernel", None
+    if engine.of(task.pid) == engine.JAVA:
+        try:
+            by, found = "jcmd", java.threads(task.pid)
+        except pyspy.Failure as failure:
+            by, why = "kernel", f"{failure.reason}: {failure.said}"
     try:
-        found = kernel.threads(task.pid)
+        found = found or kernel.threads(task.pid)
     except ProcessLookupError:
         task.check_target()
         raise
-    write(task, found, nonblocking=True, engine="kernel")
-    task.write_meta(engine="kernel", nonblocking=True, samples=len(found), errors=0, last_error=why)
-    return {"threads": len(found), "engine": "kernel"}
+    write(task, found, nonblocking=True, engine=by)
+    task.write_meta(engine=by, nonblocking=True, samples=len(found), errors=0, last_error=why)
+    return {"threads": len(found), "engine": by}
 
 
 def write(

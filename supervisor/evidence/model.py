@@ -20,7 +20,8 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """Who held the memory, as the run saw it: the process and, where attributed, the function or the mapping."""
+    """Who held the memory, as the run saw it: the process and, where attributed, the function, else the mapping and,
+    where a runtime counts its objects, their type."""
 
     pid: int
     name: str
@@ -31,11 +32,12 @@ class Suspect:
     size_bytes: int | None = None
     mapping: str | None = None
     enough: bool = True  # of stacks and bytes for a verdict
+    type: str | None = None
 
     @property
     def named(self) -> str | None:
-        """The function, else the mapping."""
-        return self.function or self.mapping
+        """The function, else the type of the objects, else the mapping."""
+        return self.function or self.type or self.mapping
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,6 +104,7 @@ def suspect(found: object) -> Suspect | None:
         size_bytes=whole(fields.get("bytes")),
         mapping=text(fields.get("mapping")) or None,
         enough=fields.get("enough") is not False,
+        type=text(fields.get("type")) or None,
     )
 
 

@@ -177,6 +177,7 @@ def _holders(
             "name": suspect.name,
             "function": suspect.function,
             "mapping": suspect.mapping,
+            "type": suspect.type,
             "file": suspect.file,
             "line": suspect.line,
             "share": suspect.share,

@@ -134,6 +134,8 @@ def _holders(holders: Mapping[str, Any]) -> list[str]:
         share = f", {human_percent(suspect['share'])} of the growth" if suspect["share"] is not None else ""
         word = "growth" if suspect["enough"] else "growth (little evidence)"
         lines.append(_shown(f"{word}: {_named(suspect)}{_place(suspect)}{share}"))
+    if suspect and suspect.get("type"):
+        lines.append(_shown(f"objects: of {suspect['type']} there are more and more"))
     if holders["heap"]:
         lines += _functions("heap", holders["heap"], None)
     if not holders["growth"] and not holders["heap"] and not (suspect and _named(suspect)):

@@ -6,15 +6,15 @@ import os
 
 from supervisor.profilers import interpreter
 
-PYTHON, NODE, BUN, OTHER = "python", "node", "bun", "other"
-_TELLING = (b"/libpython", b"/libnode.so")
+PYTHON, NODE, BUN, JAVA, OTHER = "python", "node", "bun", "java", "other"
+_TELLING = (b"/libpython", b"/libnode.so", b"/libjvm.so")
 _MOST_WORD = 4096
 
 
 class Facts:
     """What tells: the path of the `program` ("" where it can't be read), the `command`, names of mapped `libraries`.
 
-    Of the libraries only those that tell are needed: libpython and libnode.
+    Of the libraries only those that tell are needed: libpython, libnode and libjvm.
     """
 
     __slots__ = ("command", "libraries", "program")
@@ -26,7 +26,7 @@ class Facts:
 
 
 def choose(facts: Facts) -> str:
-    """`python`, `node`, `bun` or `other`. Pure.
+    """`python`, `node`, `bun`, `java` or `other`. Pure.
 
     The program counts before the libraries: a Node that maps libpython (an add-on) is a Node. The command is only
     asked where the program can't be read (another user's process): anybody may write there what he likes.
@@ -36,6 +36,8 @@ def choose(facts: Facts) -> str:
         return by_program
     if any(name.startswith("libnode.so") for name in facts.libraries):
         return NODE
+    if any(name.startswith("libjvm.so") for name in facts.libraries):
+        return JAVA
     libraries = [name for name in facts.libraries if name.startswith("libpython")]
     return PYTHON if interpreter.told_by(facts.program, libraries) is not None else OTHER
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from supervisor.analysis import folded
+from tests.integration.driving import until
 from tests.integration.test_schemas import documents, faults
 
 pytestmark = pytest.mark.integration
@@ -31,6 +33,21 @@ def leaky(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(program)
 
 
+def growth_meta(run: Any) -> dict[str, Any]:
+    """The growth's meta as it is by now; empty when there is none yet."""
+    return next((dict(json.loads(path.read_text())) for path in run.evidence("*-growth.meta.json")), {})
+
+
+def leak_until_told(run: Any) -> None:
+    """Have the C program take more once it is followed, and end when that was seen."""
+    until(lambda: growth_meta(run), "nobody follows it")
+    run.process.stdin.write(b"more\n")
+    run.process.stdin.flush()
+    until(lambda: growth_meta(run)["attributed_bytes"] > 40 << 20, "its growth was not seen")
+    run.process.stdin.close()
+    assert run.end() == 0
+
+
 @pytest.mark.parametrize(
     ("way", "mapping"),
     [
@@ -47,8 +64,8 @@ def test_the_mapping_that_grew_is_named(
     start: Callable[..., Any], leaky: str, tmp_path: Path, way: str, mapping: str
 ) -> None:
     mapping = mapping.replace("DATA", str(tmp_path / "data"))
-    run = start(QUIET, [leaky, way, "160", str(tmp_path / "data")])
-    assert run.end() == 0
+    run = start(QUIET, [leaky, way, "60", str(tmp_path / "data")], stdin=subprocess.PIPE)
+    leak_until_told(run)
     done = run.wait_for("action.finished", action="growth")
     suspect = run.record["suspect"]
     assert suspect["mapping"] == mapping == done["suspect"]["mapping"], done
@@ -67,8 +84,8 @@ def test_people_are_told_the_mapping(
     start: Callable[..., Any], run_guard: Callable[..., subprocess.CompletedProcess[bytes]], leaky: str
 ) -> None:
     """In the log, and by the post-mortem and the list of runs."""
-    run = start([*QUIET, "--log-format", "console"], [leaky, "heap", "120"])
-    assert run.end() == 0
+    run = start([*QUIET, "--log-format", "console"], [leaky, "heap", "60"], stdin=subprocess.PIPE)
+    leak_until_told(run)
     assert any("of it in [heap] →" in line for line in run.noise), run.noise
     told = run_guard("postmortem", "--profiles-dir", str(run.profiles)).stdout.decode()
     assert "[heap]" in told and "no growth or heap evidence" not in told, told
@@ -78,11 +95,40 @@ def test_people_are_told_the_mapping(
 
 def test_its_evidence_is_as_the_schemas_say(start: Callable[..., Any], leaky: str) -> None:
     """Of a critical state, too: the kernel tells where its threads wait."""
-    run = start([*QUIET, "--critical", "60"], [leaky, "threads", "200"])
-    assert run.end() == 0
+    run = start([*QUIET, "--critical", "35"], [leaky, "threads", "60"], stdin=subprocess.PIPE)
+    run.wait_for("action.finished", action="stacks")
+    leak_until_told(run)
     assert run.wait_for("action.finished", action="stacks")["engine"] == "kernel"
     found = list(documents(run.profiles))
     assert [fault for one in found for fault in faults(*one)] == []
     (stacks,) = [document for name, document in found if name == "stacks"]
     waiting = [thread for thread in stacks["threads"] if thread["syscall"] == "pause"]
     assert len(waiting) > 20 or not any(thread["syscall"] for thread in stacks["threads"]), stacks
+
+
+@pytest.fixture(scope="session")
+def java_leak(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The leaking Java program as a command, but for how many MB."""
+    if shutil.which("java") is None or shutil.which("javac") is None:
+        pytest.skip("needs a JDK")
+    folder = tmp_path_factory.mktemp("java")
+    subprocess.run(["javac", "-d", str(folder), str(LEAKY.with_name("Leak.java"))], check=True, timeout=100)
+    return ["java", "-Xmx600m", "-XX:TieredStopAtLevel=1", "-cp", str(folder), "Leak"]
+
+
+def test_the_java_class_that_grew_is_named(start: Callable[..., Any], java_leak: list[str]) -> None:
+    run = start([*QUIET, "--warning", "70", "--critical", "140"], [*java_leak, "90"], stdin=subprocess.PIPE)
+    assert run.process.stdout.readline().startswith(b"kept")
+    run.wait_for("action.finished", action="stacks")
+    until(lambda: growth_meta(run).get("censuses", 0) >= 2, "its objects were not counted twice")
+    run.process.send_signal(signal.SIGTERM)
+    assert run.end() == 143
+    done = run.wait_for("action.finished", action="growth")
+    assert done["suspect"]["type"] == "Leak$Session" and done["suspect"]["mapping"] == "anonymous", done
+    assert run.record["suspect"]["type"] == "Leak$Session"
+    found = list(documents(run.profiles))
+    assert [fault for one in found for fault in faults(*one)] == []
+    (stacks,) = [document for name, document in found if name == "stacks"]
+    assert stacks["engine"] == "jcmd"
+    assert any(frame["name"] == "Leak.main" for thread in stacks["threads"] for frame in thread["frames"])
+    assert growth_meta(run)["objects"][0]["name"] == "byte[]"

@@ -1,6 +1,8 @@
-/* Takes memory, 2 MiB a step, until it holds MiB; how is named by the first argument. gcc leaky.c -pthread */
+/* Takes memory, 2 MiB a step: 40 MiB, then after each line of its input as many MiB as the second argument says; how is
+   named by the first. gcc leaky.c -pthread */
 #include <fcntl.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,37 +65,43 @@ static void start_threads(int i) {
     }
 }
 
-static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
+static sem_t asked, taken;
 
-static void *keep_in_thread(void *steps) { /* malloc gives threads arenas of their own */
-    for (int i = 0; i < *(int *)steps; i++) {
-        pthread_mutex_lock(&turn);
+static void *keep_in_thread(void *unused) { /* malloc gives threads arenas of their own */
+    for (int i = 0;; i++) {
+        sem_wait(&asked);
         keep_records(i);
-        pthread_mutex_unlock(&turn);
-        usleep(20000);
+        sem_post(&taken);
     }
-    return NULL;
+    return unused;
+}
+
+static void keep_in_arenas(int i) {
+    static pthread_t threads[2];
+    for (int n = 0; i == 0 && n < 2; n++)
+        if (pthread_create(&threads[n], NULL, keep_in_thread, NULL)) exit(3);
+    sem_post(&asked);
+    sem_wait(&taken);
 }
 
 int main(int argc, char **argv) {
-    int steps = argc > 2 ? atoi(argv[2]) / 2 : 100;
-    path = argc > 3 ? argv[3] : NULL;
+    int more = argc > 2 ? atoi(argv[2]) / 2 : 50, line;
     struct { const char *name; void (*take)(int); } ways[] = {
         {"heap", keep_records}, {"buffer", keep_buffer}, {"bss", fill_table}, {"shm", share_pages},
-        {"file", map_file}, {"threads", start_threads},
+        {"file", map_file}, {"threads", start_threads}, {"arenas", keep_in_arenas},
     };
-    if (argc > 1 && !strcmp(argv[1], "arenas")) {
-        pthread_t threads[2];
-        int half = steps / 2;
-        for (int n = 0; n < 2; n++) pthread_create(&threads[n], NULL, keep_in_thread, &half);
-        for (int n = 0; n < 2; n++) pthread_join(threads[n], NULL);
-        return 0;
-    }
-    for (size_t n = 0; n < sizeof ways / sizeof *ways; n++)
-        if (argc > 1 && !strcmp(argv[1], ways[n].name))
-            for (int i = 0; i < steps; i++) {
+    path = argc > 3 ? argv[3] : NULL;
+    for (size_t n = 0; n < sizeof ways / sizeof *ways; n++) {
+        if (argc < 2 || strcmp(argv[1], ways[n].name)) continue;
+        int i = 0;
+        for (int until = 20;; until = i + more) {
+            for (; i < until; i++) {
                 ways[n].take(i);
-                usleep(20000);
+                usleep(10000);
             }
-    return 0;
+            while ((line = getchar()) != '\n')
+                if (line == EOF) return 0;
+        }
+    }
+    return 2;
 }

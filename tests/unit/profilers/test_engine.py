@@ -35,6 +35,8 @@ def test_the_program_tells(program: str, expected: str) -> None:
     [
         (Facts("/usr/sbin/uwsgi", ("uwsgi",), ("libpython3.11.so.1.0",)), "python"),
         (Facts("/opt/app/editor", (), ("libnode.so.108",)), "node"),
+        (Facts("/usr/lib/jvm/java-17/bin/java", (), ("libjvm.so",)), "java"),
+        (Facts("/usr/bin/java"), "other"),
         (Facts("/usr/bin/node", (), ("libpython3.11.so.1.0",)), "node"),
         (Facts("", ("/usr/bin/bun", "run", "app.ts")), "bun"),
         (Facts("/bin/sh", ("node", "app.js")), "other"),
