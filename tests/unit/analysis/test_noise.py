@@ -36,7 +36,7 @@ def test_the_signed_root_is_close_to_the_exact_binomial_and_never_much_surer(
     if abs(z) > 2:
         truth = exact(before, after, ratio)
         assert 0.6 * truth <= noise.two_sided(z) / 2 <= 2.5 * truth
-    assert noise.signed_root(after, before, 1 / ratio) == pytest.approx(-z, abs=1e-9)
+    assert noise.signed_root(after, before, 1 / ratio) == pytest.approx(-z, abs=1e-6)  # the root of a rounding error
 
 
 def test_holm_on_a_worked_example() -> None:
