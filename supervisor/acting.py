@@ -200,6 +200,8 @@ class Acting:
         if outcome == "ok":
             self._note_suspect(start, result)
             self._journal.emit("info", "action.finished", **fields, elapsed_s=elapsed_s, **result)
+        elif outcome == "skipped":
+            self._journal.emit("info", "action.skipped", **fields, **result)
         elif result.get("reason") == "interrupted":
             self._journal.emit("info", "action.skipped", **fields, reason="the run ended first")
         else:

@@ -10,12 +10,13 @@ import signal
 import time
 from typing import Any
 
-from supervisor import files, launch, pid1, run, sample, workers
+from supervisor import files, launch, ownprofile, pid1, run, sample, workers
 from supervisor.actions.task import command_line
 from supervisor.config import Config
 from supervisor.errors import GuardError, UsageError
 from supervisor.model import Start
 from supervisor.place import Place
+from supervisor.profilers import engine
 from supervisor.progress import Progress
 
 TYPE_CHECKING = False
@@ -112,22 +113,42 @@ def of_command(
     environment = launch.original_environment() if environ is None else launch.split_environment(environ)
     config = settle(given, run.text_environment(environment), wish.mode)
     place = Place(config, wish.mode, command)
+    own = _own(wish, command, environment, config, place)
     try:
-        target = launch.start(command, config, environment, mask)
+        target = launch.start(own.command, config, own.environment, mask)
     except GuardError:
         place.discard()
         raise
     init = pid1.Init(target, config)
     init.install()
     launch.let_go((*init.descriptors, *keep))
-    session = _Session(init, config, wish, place, target.pid, command, tell)
+    session = _Session(init, config, wish, place, target.pid, command, tell, own)
     try:
-        session.begin(whole_life=wish.duration_s is None)
+        session.begin(whole_life=wish.duration_s is None or bool(own.engine))
         session.follow_target()
     except Exception:  # no fault of guard's may take the target its init or change its exit code
         run.tell_fault()
         pid1.serve(init)
     return init.code
+
+
+def _own(
+    wish: Wish, command: list[str], environment: dict[bytes, bytes], config: Config, place: Place
+) -> ownprofile.Launch:
+    """A Node profiles itself for its whole life, a Bun can't be profiled otherwise."""
+    program = ownprofile.program_of(command, environment, config.chdir)
+    kinds = (*(["cpu-profile"] if wish.cpu else ()), *(["heap-profile"] if wish.heap and heap_engine() else ()))
+    if wish.duration_s is not None and engine.choose(engine.Facts(program)) != engine.BUN:
+        kinds = ()
+    return ownprofile.prepare(
+        command,
+        environment,
+        program,
+        kinds,
+        os.path.join(place.directory, "own"),
+        cpu_interval_us=max(1, round(config.sampling_interval * 1e6)),
+        heap_interval=config.heap_interval,
+    )
 
 
 def of_process(
@@ -197,8 +218,10 @@ class _Session:
         pid: int,
         command: list[str],
         tell: Callable[[Outcome], None],
+        own: ownprofile.Launch | None = None,
     ) -> None:
         self.init = init
+        self.own = own
         self.config = config
         self.wish = wish
         self.place = place
@@ -257,8 +280,13 @@ class _Session:
             duration=self._duration_s,
             patient=self.init.target is not None,
             progress=True,
+            own=self._own(start.kind),
             **self.wish.flags,
         )
+
+    def _own(self, kind: str) -> dict[str, str] | None:
+        own = self.own
+        return {"engine": own.engine, "directory": own.directory} if own is not None and kind in own.kinds else None
 
     # -- waiting --------------------------------------------------------------------------------------------------
 

@@ -30,11 +30,20 @@ _FINAL = ("py-spy-missing", "ptrace-refused", "python-unsupported", "python-free
 
 def take(task: Task) -> dict[str, Any]:
     """Record until the duration or the process ends. Raises Failure, OSError when there is nothing at all."""
+    if task.spec.get("own"):
+        from supervisor.actions import own_profile
+
+        return own_profile.cpu(task)
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))  # it is let in where waiting is done: see `runner`
-    if engine.of(task.pid) == engine.NODE:
+    which = engine.of(task.pid)
+    if which == engine.NODE:
         from supervisor.actions import node_cpu
 
         return node_cpu.take(task, task.pid)
+    if which == engine.BUN:
+        said = "a Bun that runs already can't be profiled: it has no inspector to open, and SIGUSR1 would end it"
+        return {"outcome": "skipped", "reason": "bun-running", "said": said, "hint": "guard profile -- bun SCRIPT",
+                "tried": "cpu-profile of a Bun"}  # fmt: skip
     try:
         recording = _Recording(task)
     except Failure as failure:

@@ -16,6 +16,7 @@ from supervisor.profilers.inspector import Gone, Session
 from supervisor.profilers.pyspy import Failure
 
 SLICE_S = 3.0
+_FIRST_S = 0.5  # each slice is twice as long as the one before, so that one that dies soon leaves something
 # Measured on Node 20: what a sample costs the sampled thread. V8 doesn't tell.
 SAMPLE_S = 20e-6
 
@@ -76,7 +77,7 @@ class _Recording:
             session.call("Profiler.start")
             interrupted = False
             try:
-                goes_on = session.wait(min(SLICE_S, left_s))
+                goes_on = session.wait(min(SLICE_S, _FIRST_S * 2 ** min(self.pieces, 8), left_s))
             except (runner.Interrupted, inspector.Hurry) as what:
                 interrupted, goes_on = isinstance(what, runner.Interrupted), True
             self._take_in(session.call("Profiler.stop")["profile"])
@@ -114,7 +115,7 @@ class _Recording:
         """Write all forms of the profile. Raises Failure when there is none, OSError."""
         if not self.pieces:
             if self.ended == "target-gone" and self.task.spec.get("patient"):
-                said = "the command ended before its inspector could be opened"
+                said = "the command ended before half a second of it could be sampled"
                 raise Failure("ended-too-soon", said, "guard profile -- node SCRIPT: Node then profiles itself")
             said = "guard ended it" if self.ended == "interrupted" else f"process {self.pid} is gone"
             raise Failure(self.ended or "interrupted", said, "guard profile --duration 10s --pid PID")
