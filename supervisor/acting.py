@@ -9,7 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from supervisor import freeze, pid1, plan, policy, sample
 from supervisor.config import Config
@@ -18,6 +18,9 @@ from supervisor.model import STATES, ActionEnded, Hurry, Sample, Start, Stop
 from supervisor.quantities import human_bytes
 from supervisor.store import command_name
 from supervisor.workers import PROFILERS, Worker, Workers, lend, retention_spec, spec_of
+
+if TYPE_CHECKING:
+    from supervisor.shipper import Shipper
 
 _RETENTION_AFTER_S = 5.0
 _BUDGET_WINDOW_S = 3600.0
@@ -38,9 +41,17 @@ class Acting:
         self._name = command_name(journal.command)
         self._spent = self._spent_before()
         self._guilty: dict[str, Any] = {}
+        self.shipper = self._shipper()
         self._retention_due_s: float | None = journal.started_s + _RETENTION_AFTER_S
         if journal.store is not None and journal.store.runs_on_disk() > config.keep_runs:
             self._retention_due_s = journal.started_s
+
+    def _shipper(self) -> Shipper | None:
+        if self._config.ship is None or self._journal.store is None:
+            return None
+        from supervisor.shipper import Shipper
+
+        return Shipper(self._config, self._journal, self.workers)
 
     def _spent_before(self) -> list[tuple[str, str, float]]:
         """A container that crashes and restarts: what earlier runs took counts, or the disk fills with the same."""
@@ -179,9 +190,13 @@ class Acting:
         except OSError as error:
             self._journal.trouble("retention", error, store.root)
 
-    def ended(self, worker: Worker, result: dict[str, Any]) -> ActionEnded | None:
+    def ended(self, worker: Worker, result: dict[str, Any], last: Sample | None = None) -> ActionEnded | None:
         """Log what a worker left, and note whom it found."""
         start = worker.start
+        if start.kind == "ship":
+            if self.shipper is not None:
+                self.shipper.ended(worker, result, last)
+            return None
         elapsed_s = round(time.monotonic() - worker.started_s, 3)
         paths = [str(path) for path in result.pop("paths", [])]
         outcome = result.pop("outcome", "failed")
@@ -191,6 +206,8 @@ class Acting:
             return None
         if self._journal.store is not None:
             self._journal.store.add_evidence(paths)
+            if self.shipper is not None and paths:
+                self.shipper.want("evidence", time.monotonic(), last)
         if result.pop("continued", False) or self._continue_if_left(worker, outcome):
             self._journal.emit("warning", "target.continued", pid=start.pid, reason=f"{start.kind} had left it stopped")
         self._missing_capability(start, result)

@@ -122,6 +122,8 @@ class Config:
     metrics_address: str
     metrics_socket: str | None
     metrics_file: str | None
+    ship: str | None
+    ship_timeout: float
     log_format: str
     log_level: str
     log_file: str | None

@@ -185,6 +185,8 @@ class Watch:
                 patience_s = min(patience_s, self.teller.left_s)
             if self.prober is not None:
                 patience_s = min(patience_s, self.prober.left_s)
+            if self.acting.shipper is not None:
+                patience_s = min(patience_s, self.acting.shipper.look(now_s, self.state.last))
             self.init.pump(min(next_s - now_s, patience_s))
             self.workers.drain()
 
@@ -326,6 +328,8 @@ class Watch:
             self.acting.note_guilty(fields)
         if fields["to"] in ("critical", "profiling") and fields["from"] != "profiling":
             self.journal.alarm(fields["to"])
+            if self.acting.shipper is not None:
+                self.acting.shipper.want("all", time.monotonic(), self.state.last)
 
     def _action_ended(self, ended: ActionEnded | None) -> None:
         if ended is None:
@@ -345,7 +349,7 @@ class Watch:
                 if self.reacting is not None and found[0].start.kind in REACTIONS:
                     self.reacting.ended(*found)
                 else:
-                    self._action_ended(self.acting.ended(*found))
+                    self._action_ended(self.acting.ended(*found, self.state.last))
             elif self.config.log_level != "debug":
                 continue  # thousands of orphans must not cost a thought each
             elif self.init.target is None or entry.pid != self.init.target.pid:
@@ -360,6 +364,8 @@ class Watch:
         now_s = time.monotonic()
         self.journal.tally.oom_kills_of_others = self.noticed.others(now_s)
         deadline_s = now_s + _FINISH_S
+        if self.acting.shipper is not None:
+            self.acting.shipper.leave()
         for worker in self._evidence_workers():
             worker.ask_to_end(now_s)
         while True:
@@ -380,6 +386,7 @@ class Watch:
         self.sampler.close()  # first: its descriptors may be the last that the end record can get
         self.journal.end()
         self._last_reactions()
+        self._ship_the_rest()
         self.wakeups.close()
         self.workers.close()
         if self.teller is not None:
@@ -408,6 +415,23 @@ class Watch:
             self.handle(backlog)
         for worker in self.workers.running.values():
             worker.kill()
+
+    def _ship_the_rest(self) -> None:
+        """Stay until the end's evidence is away, but no longer than is set, and not when a signal comes meanwhile.
+
+        Before another life nobody waits: its shipping begins with what this one left.
+        """
+        shipper = self.acting.shipper
+        if shipper is None or (self.lives is not None and self.lives.judge(self.init).again):
+            return
+        if self.reacting is not None and self.reacting.hurried:
+            return
+        while (left_s := shipper.last(time.monotonic())) is not None:
+            self.init.pump(left_s)
+            self.workers.drain()
+            backlog = self.init.take_backlog()
+            shipper.hurried |= any(isinstance(entry, pid1.Forwarded) for entry in backlog)
+            self.handle(backlog)
 
 
 def watch_target(init: pid1.Init, config: Config, lives: Lives | None = None) -> int:

@@ -23,6 +23,7 @@ def watch(given: dict[str, list[str]], environ: dict[str, str], pids: list[int])
         if not os.path.isdir(f"/proc/{pid}"):
             raise UsageError(f"there is no process {pid}", hint="guard watch PID, with a pid that ps shows")
     config = run.settle(given, environ, pids[0])
+    run.check_extras(config)
     init = pid1.Init(None, config)
     init.install()
     os.chdir("/")

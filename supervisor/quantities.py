@@ -295,9 +295,22 @@ def parse_url(text: str, schemes: tuple[str, ...]) -> str:
     return text
 
 
+def parse_ship(text: str) -> str:
+    """A directory, or a URL that evidence can be shipped to."""
+    from supervisor.shipping import target
+
+    try:
+        target.parse(text)
+    except ValueError as error:
+        raise BadValue(str(error)) from None
+    return text
+
+
 def masked_url(text: str) -> str:
-    """The URL without what may be secret in it: userinfo, path, query."""
-    scheme, _, rest = text.partition("://")
+    """The URL without what may be secret in it: userinfo, path, query. A directory is none, and shown whole."""
+    scheme, separator, rest = text.partition("://")
+    if not separator or scheme == "file":
+        return text
     place, slash, path = rest.partition("/")
     place = place.partition("?")[0].partition("#")[0].rpartition("@")[2]
     return f"{scheme}://{place}{slash}{'…' if path else ''}"

@@ -43,6 +43,7 @@ def run(given: dict[str, list[str]], command: list[str], mask: Iterable[int], en
     """Run and watch the command; its exit code. Raises GuardError only before the target started."""
     environment = launch.original_environment() if environ is None else launch.split_environment(environ)
     config = settle(given, text_environment(environment))
+    check_extras(config)
     if config.restart != "no" or config.restart_at is not None or config.reload:
         from supervisor import lives
 
@@ -116,6 +117,10 @@ def settle(given: dict[str, list[str]], environ: dict[str, str], pid: int | str 
     config.directory = os.path.abspath(".")
     config.profiles_dir = os.path.abspath(config.profiles_dir)
     config.env_file = os.path.abspath(name) if entries is not None else ""
+    if config.ship is not None:
+        from supervisor.shipping import target
+
+        config.ship = target.settled(config.ship)
     if config.log_file is not None:
         config.log_file = os.path.abspath(config.log_file)
     if config.metrics_file is not None:
@@ -123,6 +128,14 @@ def settle(given: dict[str, list[str]], environ: dict[str, str], pid: int | str 
     if config.metrics_socket is not None:
         config.metrics_socket = os.path.abspath(config.metrics_socket)
     return config
+
+
+def check_extras(config: Config) -> None:
+    """Refuse what takes a package that isn't installed, before the target starts. Raises UsageError."""
+    if config.ship is not None:
+        from supervisor.shipping import target
+
+        target.check_extra(config.ship)
 
 
 def guard_above(pid: int) -> bool:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ENVIRONMENTS = ("development", "production", "ci")
 LEVELS = ("warning", "critical", "profiling")
 _WEBHOOKS = ("https", "http", "slack+https", "slack+http", "ntfy+https", "ntfy+http")
-SECRET_KINDS = ("command", "url", "webhook", "probe")  # their values are shown in part
+SECRET_KINDS = ("command", "url", "webhook", "probe", "ship")  # their values are shown in part
 
 # kind -> (how its value is written, parser)
 KINDS: dict[str, tuple[str, Callable[[str], Any]]] = {
@@ -42,6 +42,7 @@ KINDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "state-signal": ("STATE:SIGNAL", quantities.parse_state_signal),
     "url": ("URL", lambda text: quantities.parse_url(text, ("https", "http"))),
     "webhook": ("URL", lambda text: quantities.parse_url(text, _WEBHOOKS)),
+    "ship": ("URL|DIR", quantities.parse_ship),
     "path": ("PATH", lambda text: _non_empty(text, "a path")),
     "port": ("PORT", quantities.parse_port),
     "address": ("IP", quantities.parse_address),
@@ -217,6 +218,10 @@ SETTINGS: tuple[Setting, ...] = (
             group="metrics"),
     Setting("metrics-file", "collected", None, "Keep metrics in this file, for node_exporter's textfile collector.",
             group="metrics"),
+    Setting("ship", "ship", None, "Ship evidence to a directory, by HTTP PUT or to s3:// (extra: ship).",
+            group="output", trusted=True),
+    Setting("ship-timeout", "patience", 10.0, "How long guard waits at the end for evidence to leave.",
+            group="output"),
     Setting("log-format", "", "auto", "Log lines for people or programs; auto: by whether stderr is a terminal.",
             group="output", choices=("auto", "console", "json")),
     Setting("log-level", "", "info", "Least level that is logged.", group="output",

@@ -20,6 +20,7 @@ from supervisor.disk import LONG_PATIENCE_S, Disk, Lines
 
 MONITORED = "monitored"
 BUDGET = "budget.json"
+SHIPPED = "shipped.json"
 FLIGHT_BYTES = 8 << 20
 EVENTS_BYTES = 16 << 20
 _UNNAMED = ".run.json.new"
@@ -103,6 +104,10 @@ class Store:
         """Replace the start record by the end record."""
         self.disk.run_for(LONG_PATIENCE_S, self._put_record, record)
 
+    def note_shipping(self, document: Mapping[str, Any]) -> None:
+        """Write `shipped.json`: this run is to be shipped."""
+        self.disk.run(self._put_record, document, SHIPPED)
+
     def _put_record(self, record: Mapping[str, Any], name: str = "run.json") -> None:
         data = json.dumps(record, indent=1, default=str).encode("utf-8", "backslashreplace") + b"\n"
         files.put(self._run_fd, name, data, self._mode)
@@ -172,7 +177,12 @@ class Store:
         try:
             folder = files.open_below(monitored, (run,))
             try:
-                for name in ("flight.jsonl", "events.jsonl", "run.json"):  # its record last: without it nobody knows it
+                for name in (
+                    "flight.jsonl",
+                    "events.jsonl",
+                    SHIPPED,
+                    "run.json",
+                ):  # its record last: without it nobody knows it
                     with contextlib.suppress(FileNotFoundError):
                         os.unlink(name, dir_fd=folder)
             finally:

@@ -11,6 +11,7 @@ from typing import Any
 
 from supervisor import files
 from supervisor.actions.task import Task
+from supervisor.shipping import ledger
 from supervisor.store import MONITORED, began
 
 _BEGINNING_S = 600.0
@@ -19,24 +20,28 @@ _PATIENCE = 300
 
 
 class Kept:
-    """A run on disk: when it began (seconds since the epoch), its bytes over all categories, whether it lives."""
+    """A run on disk: when it began (seconds since the epoch), its bytes over all categories, whether it lives.
 
-    __slots__ = ("began", "lives", "run", "size_bytes")
+    `unshipped`: it was to be shipped, and not all of it is away.
+    """
 
-    def __init__(self, run: str, began: float, size_bytes: int, lives: bool) -> None:
+    __slots__ = ("began", "lives", "run", "size_bytes", "unshipped")
+
+    def __init__(self, run: str, began: float, size_bytes: int, lives: bool, unshipped: bool = False) -> None:
         self.run = run
         self.began = began
         self.size_bytes = size_bytes
         self.lives = lives
+        self.unshipped = unshipped
 
 
 def choose(runs: list[Kept], now: float, *, keep_runs: int, keep_age_s: float, keep_bytes: int) -> list[str]:
-    """The runs to remove: those too old, then the oldest until count and bytes fit. Pure."""
+    """The runs to remove: those too old, then the oldest until count and bytes fit, unshipped ones last. Pure."""
     gone: list[str] = []
     left = sorted(runs, key=lambda kept: (kept.began, kept.run))
     total = sum(kept.size_bytes for kept in left)
     count = len(left)
-    for kept in left:
+    for kept in sorted(left, key=lambda kept: kept.unshipped and now - kept.began <= keep_age_s):
         too_old = now - kept.began > keep_age_s
         if kept.lives or not (too_old or count > keep_runs or total > keep_bytes):
             continue
@@ -96,16 +101,29 @@ class Place:
                     found.setdefault(run, Kept(run, at, 0, run == own)).size_bytes += _size(fd, run)
         for run, kept in found.items():
             kept.lives = kept.lives or self._lives(run)
+            kept.unshipped = self._unshipped(run)
         return list(found.values())
 
     def _lives(self, run: str) -> bool:
         """Whether a guard holds the lock of the run's record, or is about to: one without a record was just begun."""
         monitored = self._categories.get(MONITORED)
-        locked = _locked(monitored, run) if monitored is not None else None
-        if locked is not None:
-            return locked
+        held = locked(monitored, run) if monitored is not None else None
+        if held is not None:
+            return held
         times = [_changed_at(fd, run) for fd in self._categories.values()]
         return time.time() - max(times, default=0.0) < _BEGINNING_S
+
+    def _unshipped(self, run: str) -> bool:
+        """Whether it was to be shipped, and not all of it is away."""
+        try:
+            folder = files.open_below(self._categories[MONITORED], (run,))
+        except (OSError, KeyError):
+            return False
+        try:
+            known = ledger.read(folder)
+        finally:
+            os.close(folder)
+        return known is not None and not known.complete
 
     def sweep(self, run: str) -> None:
         """Remove what a killed guard left unfinished in a run that stays."""
@@ -122,7 +140,7 @@ class Place:
     def remove(self, run: str) -> bool:
         """Remove a run that `survey` found dead from all categories; whether nothing of it is left."""
         # Without a record by now somebody else is removing it, too.
-        if MONITORED in self._categories and _locked(self._categories[MONITORED], run):
+        if MONITORED in self._categories and locked(self._categories[MONITORED], run):
             return False
         gone = True
         for fd in self._categories.values():
@@ -203,7 +221,7 @@ def _size(directory: int, run: str) -> int:
     return total
 
 
-def _locked(directory: int, run: str) -> bool | None:
+def locked(directory: int, run: str) -> bool | None:
     """Whether a guard holds the lock of the run's record; None when there is no record."""
     try:
         folder = files.open_below(directory, (run,))

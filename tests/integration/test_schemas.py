@@ -62,8 +62,8 @@ def documents(profiles: Path) -> Iterator[tuple[str, Any]]:
         text = path.read_text() if path.suffix in (".json", ".jsonl", ".md") else ""
         if path.name == "run.json":
             yield "run", json.loads(text)
-        elif path.name == "budget.json":
-            yield "budget", json.loads(text)
+        elif path.name in ("budget.json", "shipped.json"):
+            yield path.stem, json.loads(text)
         elif path.suffix == ".jsonl":
             for line in text.splitlines():
                 yield {"flight": "flight", "events": "event"}[path.stem], json.loads(line)
@@ -73,8 +73,9 @@ def documents(profiles: Path) -> Iterator[tuple[str, Any]]:
             yield path.name.split(".")[-2], json.loads(text)
 
 
-def test_every_file_of_a_real_run_is_as_its_schema_says(start: Callable[..., Any]) -> None:
-    run = stepping.begin(start, [*stepping.FULL, *REACTING, "--log-level", "debug"])
+def test_every_file_of_a_real_run_is_as_its_schema_says(start: Callable[..., Any], tmp_path: Path) -> None:
+    options = [*stepping.FULL, *REACTING, "--log-level", "debug", "--ship", str(tmp_path)]
+    run = stepping.begin(start, options)
     for one in documents(run.profiles):  # the start record, a run that lives
         assert faults(*one) == []
     stepping.grow_until_attributed(run)

@@ -41,6 +41,7 @@ _GOOD = {
     "address": ["127.0.0.1", "::1"],
     "collected": ["a/guard.prom"],
     "socket-path": ["/run/guard.sock"],
+    "ship": ["away", "https://u:p@a.example/x?y=z", "s3://bucket/x"],
     "text": ["*.py", "a b"],
 }
 _BAD = ["", "nan", "-1", "--", "x=y"]

@@ -17,8 +17,8 @@ from supervisor.actions.task import Task
 DAY = 86400.0
 
 
-def run(n: int, *, age: float = 0.0, size: int = 10, lives: bool = False) -> Kept:
-    return Kept(f"run{n}", 1000 * DAY - age, size, lives)
+def run(n: int, *, age: float = 0.0, size: int = 10, lives: bool = False, unshipped: bool = False) -> Kept:
+    return Kept(f"run{n}", 1000 * DAY - age, size, lives, unshipped)
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,10 @@ def run(n: int, *, age: float = 0.0, size: int = 10, lives: bool = False) -> Kep
         ([run(n, age=n) for n in range(5)], (3, 30, 1000), ["run4", "run3"]),
         ([run(1, age=40 * DAY), run(2)], (5, 30, 1000), ["run1"]),
         ([run(1, age=3, size=60), run(2, age=2, size=60), run(3, age=1, size=60)], (5, 30, 100), ["run1", "run2"]),
+        # What isn't shipped goes last, but it goes.
+        ([run(1, age=3, unshipped=True), run(2, age=2), run(3, age=1)], (2, 30, 1000), ["run2"]),
+        ([run(1, age=3, unshipped=True), run(2, age=2, unshipped=True)], (1, 30, 1000), ["run1"]),
+        ([run(1, age=40 * DAY, unshipped=True), run(2, age=2)], (1, 30, 1000), ["run1"]),
         ([run(1, age=99 * DAY, lives=True), run(2, age=2, size=500)], (5, 30, 100), ["run2"]),
     ],
 )
@@ -37,12 +41,12 @@ def test_choose(runs: list[Kept], limits: tuple[int, int, int], gone: list[str])
 
 
 @given(
-    st.lists(st.tuples(st.floats(0, 1e7), st.integers(0, 100), st.booleans()), max_size=20),
+    st.lists(st.tuples(st.floats(0, 1e7), st.integers(0, 100), st.booleans(), st.booleans()), max_size=20),
     st.integers(1, 10),
     st.integers(1, 300),
 )
-def test_what_stays_fits_unless_it_lives(entries: list[tuple[float, int, bool]], count: int, size: int) -> None:
-    runs = [Kept(f"r{n:02}", age, weight, lives) for n, (age, weight, lives) in enumerate(entries)]
+def test_what_stays_fits_unless_it_lives(entries: list[tuple[float, int, bool, bool]], count: int, size: int) -> None:
+    runs = [Kept(f"r{n:02}", age, *rest) for n, (age, *rest) in enumerate(entries)]
     gone = set(choose(runs, 1e7, keep_runs=count, keep_age_s=1e8, keep_bytes=size))
     stays = [kept for kept in runs if kept.run not in gone]
     assert not any(kept.lives for kept in runs if kept.run in gone)

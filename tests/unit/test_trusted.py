@@ -37,7 +37,7 @@ def test_a_bad_value_of_a_found_file_is_no_reason_to_refuse() -> None:
 
 
 def test_all_that_run_or_send_are_trusted() -> None:
-    assert all(setting.trusted for setting in SETTINGS if setting.kind in ("command", "url", "webhook"))
+    assert all(setting.trusted for setting in SETTINGS if setting.kind in ("command", "url", "webhook", "ship"))
 
 
 def test_secrets_are_not_shown() -> None:

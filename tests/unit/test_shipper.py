@@ -1,0 +1,198 @@
+"""When batches begin: one at a time, what is asked meanwhile in one more, earlier runs last."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from supervisor.shipper import COST_BYTES, Shipper
+
+
+class Workers:
+    """Workers that only note what began."""
+
+    def __init__(self) -> None:
+        self.began: list[dict[str, Any]] = []
+        self.secrets: list[str | None] = []
+        self.running: SimpleNamespace | None = None
+        self.broken = False
+
+    def of_kind(self, kind: str) -> SimpleNamespace | None:
+        return self.running if kind == "ship" else None
+
+    def begin(self, start: Any, spec: dict[str, Any], now_s: float, extra_s: float, *, secret: str) -> None:
+        if self.broken:
+            raise OSError(11, "Resource temporarily unavailable")
+        self.began.append(spec)
+        self.secrets.append(secret)
+        self.running = SimpleNamespace(start=start, started_s=now_s, timed_out=False, killed=0)
+        self.running.kill = lambda worker=self.running: setattr(worker, "killed", worker.killed + 1)
+
+    @property
+    def scopes(self) -> list[str]:
+        return [spec["scope"] or "earlier" for spec in self.began]
+
+
+class Journal:
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str, dict[str, Any]]] = []
+        self.told: set[str] = set()
+        self.started_s = 1000.0
+        self.run = "run"
+        self.notes: list[Any] = []
+        self.store = SimpleNamespace(
+            run_path="/p/monitored/run", root="/p", root_id=[1, 2], note_shipping=self.notes.append
+        )
+
+    def emit(self, level: str, name: str, **fields: Any) -> None:
+        self.events.append((level, name, fields))
+
+    def once(self, key: str) -> bool:
+        new = key not in self.told
+        self.told.add(key)
+        return new
+
+    def levels(self, name: str) -> list[str]:
+        return [level for level, event, _ in self.events if event == name]
+
+
+URL = "https://me:s3cret@a.example/in?sig=s3cret"
+NOW_S = 1000.5
+
+
+class Case:
+    def __init__(self, **settings: Any) -> None:
+        self.workers, self.journal = Workers(), Journal()
+        config: Any = SimpleNamespace(ship=URL, ship_timeout=10.0, evidence_mode=0o600, **settings)
+        self.shipper = Shipper(config, self.journal, self.workers)  # type: ignore[arg-type]
+
+    def end(self, **result: Any) -> None:
+        worker, self.workers.running = self.workers.running, None
+        outcome = {"outcome": "ok", "files": 1, "bytes": 10, "leftovers": False} | result
+        self.shipper.ended(worker, outcome, None)  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "monotonic", lambda: NOW_S)
+
+
+def test_one_at_a_time_and_what_is_asked_meanwhile_in_one_more() -> None:
+    case = Case()
+    for scope in ("evidence", "evidence", "all", "evidence"):
+        case.shipper.want(scope, NOW_S, None)
+    assert case.workers.scopes == ["evidence"]
+    case.end()
+    assert case.workers.scopes == ["evidence", "all"]
+    case.end()
+    assert case.workers.scopes == ["evidence", "all"]
+
+
+def test_the_secret_goes_beside_the_arguments_and_into_no_event() -> None:
+    case = Case()
+    case.shipper.want("all", NOW_S, None)
+    case.end(outcome="failed", reason="not-allowed", said="403", hint="")
+    assert case.workers.secrets == [URL]
+    assert "s3cret" not in repr((case.workers.began, case.journal.events, case.journal.notes))
+
+
+def test_earlier_runs_come_after_a_while_and_step_aside() -> None:
+    case = Case()
+    assert case.shipper.look(NOW_S, None) == 0.5
+    assert case.workers.scopes == []
+    case.shipper.look(NOW_S + 1, None)
+    assert case.workers.scopes == ["earlier"]
+    case.shipper.want("all", NOW_S + 1, None)
+    case.shipper.look(NOW_S + 1, None)
+    assert case.workers.running is not None and case.workers.running.killed == 1
+    case.end(outcome="failed", reason="worker-killed")
+    assert case.workers.scopes == ["earlier", "all"]
+    case.end()
+    assert case.workers.scopes == ["earlier", "all", "earlier"]
+    case.end(leftovers=True)
+    case.shipper.look(NOW_S + 9, None)
+    assert len(case.workers.scopes) == 3
+    assert case.journal.levels("ship.failed") == []
+
+
+def test_a_cause_is_told_once_and_tried_again_later() -> None:
+    case = Case()
+    case.shipper.want("evidence", NOW_S, None)
+    for wait_s in (30, 60, 120):
+        case.end(outcome="failed", reason="unreachable", said="refused", hint="", tries=5)
+        began = len(case.workers.began)
+        case.shipper.look(NOW_S + wait_s - 0.1, None)
+        assert len(case.workers.began) == began
+        case.shipper.look(NOW_S + wait_s, None)
+        assert len(case.workers.began) == began + 1
+    case.end(outcome="failed", reason="timeout", said="slow", hint="")
+    assert case.journal.levels("ship.failed") == ["warning", "debug", "debug", "warning"]
+
+
+def test_new_evidence_does_not_wait_for_the_time_after_a_failure() -> None:
+    case = Case()
+    case.shipper.want("evidence", NOW_S, None)
+    case.end(outcome="failed", reason="unreachable", said="refused", hint="")
+    case.shipper.look(NOW_S + 1, None)
+    assert len(case.workers.began) == 1
+    case.shipper.want("all", NOW_S + 1, None)
+    assert case.workers.scopes == ["evidence", "all"]
+
+
+def test_it_waits_for_room() -> None:
+    case = Case()
+    tight: Any = SimpleNamespace(headroom_bytes=COST_BYTES["http"] - 1)
+    case.shipper.want("all", NOW_S, tight)
+    assert case.workers.scopes == []
+    case.shipper.look(NOW_S, SimpleNamespace(headroom_bytes=COST_BYTES["http"]))  # type: ignore[arg-type]
+    assert case.workers.scopes == ["all"]
+
+
+def test_a_worker_that_can_not_be_started_is_told() -> None:
+    case = Case()
+    case.workers.broken = True
+    case.shipper.want("all", NOW_S, None)
+    assert case.journal.events[-1][1] == "ship.failed"
+    assert case.journal.events[-1][2]["reason"] == "worker"
+
+
+def test_at_the_end_what_runs_is_dropped_and_all_goes_once_more() -> None:
+    case = Case()
+    case.shipper.want("evidence", NOW_S, None)
+    case.shipper.leave()
+    case.end(outcome="failed", reason="worker-killed")
+    assert case.workers.scopes == ["evidence"]
+    assert case.shipper.last(NOW_S + 2) == 10.0
+    assert (case.workers.scopes, case.workers.began[-1]["leftovers"]) == (["evidence", "final"], True)
+    assert case.workers.began[-1]["time_s"] == 9.5
+    case.end()
+    assert case.shipper.last(NOW_S + 3) is None
+
+
+def test_guard_does_not_stay_longer_than_is_set() -> None:
+    case = Case()
+    case.shipper.last(NOW_S)
+    assert case.shipper.last(NOW_S + 10) is not None
+    assert case.workers.running is not None and case.workers.running.killed == 1 and case.workers.running.timed_out
+    assert case.shipper.last(NOW_S + 11) is None
+
+
+def test_a_signal_ends_the_waiting() -> None:
+    case = Case()
+    case.shipper.last(NOW_S)
+    case.shipper.hurried = True
+    case.shipper.last(NOW_S + 0.1)
+    assert case.workers.running is not None and case.workers.running.killed == 1
+    case.end(outcome="failed", reason="deadline")
+    assert case.journal.events[-1][2]["reason"] == "interrupted"
+    assert case.shipper.last(NOW_S + 0.2) is None
+
+
+def test_without_patience_nobody_waits() -> None:
+    case = Case()
+    case.shipper._config.ship_timeout = 0.0
+    assert case.shipper.last(NOW_S) is None
+    assert case.workers.began == []
