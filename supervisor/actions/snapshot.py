@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from typing import Any
 
@@ -12,6 +13,7 @@ from supervisor import cgroup, sample
 from supervisor.actions.task import Task, command_line, iso
 
 DEADLINE_S = 15.0
+_MOST_DESCRIPTORS, _MOST_KINDS = 100_000, 20
 _STAT_FIELDS = (
     "anon", "file", "kernel", "kernel_stack", "pagetables", "shmem", "sock", "slab", "inactive_file",
     "total_rss", "total_cache", "total_shmem", "total_swap", "total_inactive_file", "total_mapped_file",
@@ -53,6 +55,8 @@ def take(task: Task) -> dict[str, Any]:
         "pressure": _pressure(memory.directory),
         "machine": {name: cgroup.meminfo().get(name) for name in ("MemTotal", "MemAvailable", "SwapFree")},
     }
+    if task.spec.get("trigger") == "fds":
+        document["descriptors"] = _descriptors(task.pid)
     task.write(".snapshot.json", json.dumps(document, indent=1) + "\n")
     task.write_meta(engine="psutil", samples=len(living), errors=len(processes) - len(living))
     return {"processes": len(living), "rss_bytes": rss}
@@ -91,6 +95,25 @@ def _process(pid: int) -> dict[str, Any] | None:
     if missing:
         entry["missing"] = missing
     return entry
+
+
+def _descriptors(pid: int) -> list[dict[str, Any]]:
+    """What the process holds open, most first: a file by its path, everything else by its kind."""
+    counts: dict[str, int] = {}
+    try:
+        numbers = os.listdir(f"/proc/{pid}/fd")
+    except OSError:
+        return []
+    for number in numbers[:_MOST_DESCRIPTORS]:
+        try:
+            what = os.readlink(f"/proc/{pid}/fd/{number}")
+        except OSError:
+            continue
+        kind, colon, rest = what.partition(":")
+        what = kind if colon and rest.startswith("[") and rest[1:2].isdigit() else what
+        counts[what] = counts.get(what, 0) + 1
+    ranked = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+    return [{"what": what, "count": count} for what, count in ranked[:_MOST_KINDS]]
 
 
 def _stat(directory: str | None) -> dict[str, int]:
