@@ -92,6 +92,23 @@ def _skipped(event: Event) -> str:
     return f"  {event['action']} of {event['pid']}: skipped, {printable(str(event['reason']))}"
 
 
+def _fired(event: Event) -> str:
+    who = f"; process {event['pid']} ({printable(str(event['name']))})" if event.get("pid") else ""
+    return f"🟡 {event['trigger']}: {printable(str(event['reason']))}{who}"
+
+
+def _cleared(event: Event) -> str:
+    return f"🟢 {event['trigger']}: {event['reason']}, after {human_duration(event['elapsed_s'])}"
+
+
+def _probe_failed(event: Event) -> str:
+    return f"🟡 the probe fails: {printable(str(event['reason']))}"
+
+
+def _probe_recovered(event: Event) -> str:
+    return f"🟢 the probe is answered again, after {human_duration(event['elapsed_s'])}"
+
+
 def _exited(event: Event) -> str:
     by = f" by {event['signal']}" if event.get("signal") else ""
     peak = human_bytes(event["peak_bytes"])
@@ -116,6 +133,10 @@ _WORDS: dict[str, Callable[[Event], str]] = {
     "action.finished": _finished,
     "action.failed": _failed,
     "action.skipped": _skipped,
+    "trigger.fired": _fired,
+    "trigger.cleared": _cleared,
+    "probe.failed": _probe_failed,
+    "probe.recovered": _probe_recovered,
     "signal.forwarded": _forwarded,
     "config.adjusted": _adjusted,
 }

@@ -141,6 +141,18 @@ class Helper:
         """Whether it is there; one that ended is, until it is reaped."""
         return self._pid in self._helpers
 
+    @property
+    def heard(self) -> bool:
+        """Whether its end of the pipe is open, so that it may say something."""
+        return self._fd >= 0
+
+    def give_up(self, reason: str) -> None:
+        """Nothing will come of it: kill it, and begin again as if it had ended for this reason."""
+        if self.heard:
+            self._close()
+            self._kill(signal.SIGKILL)
+            self._fail(reason)
+
     def end(self) -> None:
         """End it for good; one that is fed comes to its end by itself."""
         self._retry_s = None

@@ -5,6 +5,7 @@ from tests.integration.faults import (
     rows_guard,
     rows_limits,
     rows_place,
+    rows_probes,
     rows_profiler,
     rows_reactions,
     rows_streams,
@@ -13,5 +14,15 @@ from tests.integration.faults import (
 from tests.integration.faults.table import GROUPS
 from tests.integration.faults.table import ROWS as _ROWS
 
-MODULES = (rows_streams, rows_disk, rows_limits, rows_profiler, rows_target, rows_reactions, rows_guard, rows_place)
+MODULES = (
+    rows_streams,
+    rows_disk,
+    rows_limits,
+    rows_profiler,
+    rows_target,
+    rows_reactions,
+    rows_probes,
+    rows_guard,
+    rows_place,
+)
 ROWS = sorted(_ROWS, key=lambda row: list(GROUPS).index(row.group))

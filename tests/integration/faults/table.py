@@ -14,6 +14,7 @@ GROUPS = {
     "profiler": "The profiler",
     "target": "The target",
     "reactions": "Hooks and messages",
+    "probes": "Probes and what triggers read",
     "guard": "guard itself",
     "place": "The surroundings",
 }
