@@ -124,6 +124,7 @@ class Config:
     metrics_file: str | None
     ship: str | None
     ship_timeout: float
+    otlp: str | None
     log_format: str
     log_level: str
     log_file: str | None

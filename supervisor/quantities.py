@@ -306,6 +306,16 @@ def parse_ship(text: str) -> str:
     return text
 
 
+def parse_endpoint(text: str) -> str:
+    """A base URL for OTLP, or `env`: what OTEL_EXPORTER_OTLP_ENDPOINT and its like say."""
+    if text == "env":
+        return text
+    try:
+        return parse_url(text, ("https", "http"))
+    except BadValue as error:
+        raise BadValue(f"{error}, or env for what OTEL_EXPORTER_OTLP_ENDPOINT says") from None
+
+
 def masked_url(text: str) -> str:
     """The URL without what may be secret in it: userinfo, path, query. A directory is none, and shown whole."""
     scheme, separator, rest = text.partition("://")

@@ -136,6 +136,10 @@ def check_extras(config: Config) -> None:
         from supervisor.shipping import target
 
         target.check_extra(config.ship)
+    if config.otlp is not None:
+        from supervisor import metrics
+
+        metrics.check()
 
 
 def guard_above(pid: int) -> bool:

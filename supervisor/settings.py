@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ENVIRONMENTS = ("development", "production", "ci")
 LEVELS = ("warning", "critical", "profiling")
 _WEBHOOKS = ("https", "http", "slack+https", "slack+http", "ntfy+https", "ntfy+http")
-SECRET_KINDS = ("command", "url", "webhook", "probe", "ship")  # their values are shown in part
+SECRET_KINDS = ("command", "url", "endpoint", "webhook", "probe", "ship")  # their values are shown in part
 
 # kind -> (how its value is written, parser)
 KINDS: dict[str, tuple[str, Callable[[str], Any]]] = {
@@ -44,6 +44,7 @@ KINDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "webhook": ("URL", lambda text: quantities.parse_url(text, _WEBHOOKS)),
     "ship": ("URL|DIR", quantities.parse_ship),
     "path": ("PATH", lambda text: _non_empty(text, "a path")),
+    "endpoint": ("URL|env", quantities.parse_endpoint),
     "port": ("PORT", quantities.parse_port),
     "address": ("IP", quantities.parse_address),
     "collected": ("PATH.prom", quantities.parse_collected),
@@ -222,6 +223,8 @@ SETTINGS: tuple[Setting, ...] = (
             group="output", trusted=True),
     Setting("ship-timeout", "patience", 10.0, "How long guard waits at the end for evidence to leave.",
             group="output"),
+    Setting("otlp", "endpoint", None, "Push metrics by OTLP to this URL (extra: otlp); env: as OTEL_* variables say.",
+            group="metrics", trusted=True),
     Setting("log-format", "", "auto", "Log lines for people or programs; auto: by whether stderr is a terminal.",
             group="output", choices=("auto", "console", "json")),
     Setting("log-level", "", "info", "Least level that is logged.", group="output",

@@ -67,7 +67,7 @@ def post(url: str, body: bytes, headers: Mapping[str, str], words: Words) -> Non
 
 def _post(url: str, body: bytes, headers: Mapping[str, str]) -> None:
     """Raises OSError (HTTPError for an answer that isn't 2xx), HTTPException, ValueError."""
-    place, headers = _without_userinfo(url), {"User-Agent": f"guard/{VERSION}", **headers, **_authorization(url)}
+    place, headers = without_userinfo(url), {"User-Agent": f"guard/{VERSION}", **headers, **authorization(url)}
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(), urllib.request.HTTPHandler(), urllib.request.HTTPSHandler(), _NoRedirect(),
@@ -89,13 +89,15 @@ def _why(error: urllib.error.HTTPError) -> str:
     return f": {text}" if text and text.isprintable() and not text.startswith("<") else ""
 
 
-def _without_userinfo(url: str) -> str:
+def without_userinfo(url: str) -> str:
+    """The URL to connect to."""
     scheme, _, rest = url.partition("://")
     place, slash, path = rest.partition("/")
     return f"{scheme}://{place.rpartition('@')[2]}{slash}{path}"
 
 
-def _authorization(url: str) -> dict[str, str]:
+def authorization(url: str) -> dict[str, str]:
+    """The header for a URL's userinfo; empty without one."""
     user = url.partition("://")[2].partition("/")[0].rpartition("@")[0]
     if not user:
         return {}

@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 from supervisor.config import Config
+from supervisor.errors import UsageError
 
 
 def wanted(config: Config) -> bool:
     """Whether the settings ask for figures."""
-    return any(value is not None for value in (config.metrics_port, config.metrics_socket, config.metrics_file))
+    every = (config.metrics_port, config.metrics_socket, config.metrics_file, config.otlp)
+    return any(value is not None for value in every)
+
+
+def check() -> None:
+    """Refuse `--otlp` without its extra. Raises UsageError."""
+    from importlib.util import find_spec
+
+    try:
+        found = find_spec("opentelemetry.exporter.otlp.proto.http.metric_exporter")
+    except ImportError:
+        found = None
+    if found is None:
+        why, hint = "opentelemetry-exporter-otlp-proto-http isn't installed", "pip install 'guard-supervisor[otlp]'"
+        raise UsageError("--otlp needs OpenTelemetry's exporter", why=why, hint=hint)

@@ -2,7 +2,7 @@
 
 Started as `python -IS exporter.py`. stdin begins with its spec; the watcher's lines follow, the last one counts. What
 it does and what it can't do goes to stdout as JSON lines: {"serving": WHAT, "place"} or {"failed": WHAT, "reason",
-"hint"}. It ends with its stdin, after the file has got its last word.
+"hint"}. It ends with its stdin, after the file and OTLP have got the last word.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import select
 import signal
 import socket
 import sys
+import threading
 import time
 from typing import Any
 
@@ -44,7 +45,7 @@ def main() -> int:
 
 
 class Exporter:
-    """`spec`: `address`, `port`, `socket`, `file`; null for what isn't asked for."""
+    """`spec`: `address`, `port`, `socket`, `file`, `otlp`; null for what isn't asked for."""
 
     def __init__(self, spec: dict[str, Any]) -> None:
         from supervisor.metrics.figures import Names
@@ -66,6 +67,8 @@ class Exporter:
         self._bound: tuple[str, tuple[int, int]] | None = None  # the socket's path and file
         self._file_due_s = float("inf")
         self._written_s = float("-inf")
+        self._lock = threading.Lock()
+        self._pusher = self._open_otlp() if spec["otlp"] is not None else None
 
     def run(self) -> None:
         """Serve until the watcher has ended."""
@@ -106,9 +109,26 @@ class Exporter:
                 now_s = time.monotonic()
                 urgent = found.get("state") != self._line.get("state")
                 self._line, self._came_s = found, now_s
+                if urgent and self._pusher is not None:
+                    self._pusher.hurry()
                 if self._spec["file"] is not None:
                     self._file_due_s = now_s if urgent else max(now_s, self._written_s + _FILE_EVERY_S)
                 break
+
+    def _open_otlp(self) -> Any:
+        from supervisor.metrics import otlp
+
+        return otlp.Pusher(self._spec["otlp"], self._figures, lambda kind, **told: self._tell(kind, "otlp", **told))
+
+    def _figures(self) -> tuple[dict[str, Any], list[Any]]:
+        """The last line and what is shown of it, for any thread."""
+        from supervisor.metrics import figures
+
+        line, age_s = self._line, time.monotonic() - self._came_s
+        if line and self._over:
+            line, age_s = line | {"up": 0, "within_s": 0.0}, float("inf")
+        with self._lock:
+            return line, figures.families(line, age_s, self._names)
 
     def _tell(self, kind: str, what: str, **fields: str) -> None:
         """Once, until it changes."""
@@ -128,7 +148,7 @@ class Exporter:
 
         age_s = time.monotonic() - self._came_s
         if request.path == "/metrics":
-            families = figures.families(self._line, age_s, self._names)
+            families = self._figures()[1]
             if exposition.wants_open_metrics(request.headers.get("accept", "")):
                 return Response(200, exposition.open_metrics(families), exposition.OPEN_METRICS)
             return Response(200, exposition.prometheus(families), exposition.PROMETHEUS)
@@ -197,17 +217,12 @@ class Exporter:
 
     def _write(self, now_s: float) -> None:
         from supervisor import files
-        from supervisor.metrics import exposition, figures
+        from supervisor.metrics import exposition
 
         self._written_s, self._file_due_s = now_s, float("inf")
         path = self._spec["file"]
-        line = self._line if not self._over else self._line | {"up": 0}
-        age_s = float("inf") if self._over else now_s - self._came_s
-        families = figures.families(line, age_s, self._names)
-        if self._over:
-            families[0] = families[0]._replace(samples=(({}, 0.0),))
         try:
-            text = exposition.prometheus(families).encode()
+            text = exposition.prometheus(self._figures()[1]).encode()
             files.put_at(os.path.dirname(path), os.path.basename(path), text, _FILE_MODE)
         except OSError as error:
             self._tell("failed", "file", reason=_why(error), hint=f"ls -ld {os.path.dirname(path)}; df -h {path}")
@@ -225,6 +240,8 @@ class Exporter:
                     os.unlink(path)
             except OSError:
                 pass
+        if self._pusher is not None:
+            self._pusher.end(self._spec["last_push_s"])
 
 
 def _identity(path: str) -> tuple[int, int]:

@@ -83,7 +83,7 @@ def families(
     if state in STATES:
         states = tuple(({"state": each}, float(each == state)) for each in STATES)
         found.append(Family("guard_state", "gauge", "1 for the state that the tree is in.", states))
-    found.append(Family("guard_state_seconds_total", "counter", "Time in each state.",
+    found.append(Family("guard_time_in_state_seconds_total", "counter", "Time in each state.",
                         _labelled(line, "seconds", "state")))  # fmt: skip
     found.append(Family("guard_threshold_bytes", "gauge", "Memory at which a state begins.",
                         _labelled(line, "thresholds", "state")))  # fmt: skip

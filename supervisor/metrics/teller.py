@@ -27,6 +27,7 @@ KINDS = ("snapshot", "stacks", "growth", "cpu-profile")
 _TICKS = os.sysconf("SC_CLK_TCK")
 _MOST_NAMES = 20
 _LAST_WORD_S = 1.0
+LAST_PUSH_S = 2.0
 _SUMS = ("oom_kills", "samples", "dropped")
 
 News = tuple[str, str, dict[str, Any]]
@@ -47,12 +48,14 @@ class Teller:
         self._lost = 0
         self._last: dict[str, Any] = {}
         self._journal: Journal | None = None
+        self._begun_at = round(time.time(), 3)
         self._start()
 
     def _start(self) -> None:
         config = self._config
         self._helper.begin({"address": config.metrics_address, "port": config.metrics_port,
-                            "socket": config.metrics_socket, "file": config.metrics_file})  # fmt: skip
+                            "socket": config.metrics_socket, "file": config.metrics_file, "otlp": config.otlp,
+                            "last_push_s": LAST_PUSH_S})  # fmt: skip
         if self._last:
             self._send()
 
@@ -67,6 +70,7 @@ class Teller:
         self._last = {
             "run": journal.run, "command_name": command_name(journal.command), "version": VERSION,
             "environment": self._config.detected.name, "started_at": round(journal.started_at, 3),
+            "begun_at": self._begun_at,
             "restarts": life - 1, "limit": self._config.facts.limit_bytes, "own_rss": None,
         }  # fmt: skip
         journal.listen(self._heard)
@@ -143,7 +147,8 @@ class Teller:
     def end(self) -> None:
         """guard ends. Its last word goes out, for which a moment is given."""
         self._helper.end()
-        deadline_s = time.monotonic() + _LAST_WORD_S
+        patience_s = _LAST_WORD_S if self._config.otlp is None else LAST_PUSH_S + _LAST_WORD_S
+        deadline_s = time.monotonic() + patience_s
         while self._helper.lives and (left_s := deadline_s - time.monotonic()) > 0:
             self._init.pump(left_s)
 

@@ -159,7 +159,7 @@ def test_a_life_after_the_other(start: Callable[..., Any], tmp_path: Path) -> No
     until(lambda: figures(ask(port)[1]).get("guard_target_up") == 1, "the next life isn't up")
     second = figures(ask(port)[1])
     assert second["guard_samples_total"] > first["guard_samples_total"]
-    assert second["guard_state_seconds_total{ok}"] > first["guard_state_seconds_total{ok}"]
+    assert second["guard_time_in_state_seconds_total{ok}"] > first["guard_time_in_state_seconds_total{ok}"]
     run.process.send_signal(signal.SIGTERM)
     assert run.end() == 143
     assert len(run.named("metrics.serving")) == 1

@@ -37,6 +37,7 @@ _GOOD = {
     "state-signal": ["critical:USR1"],
     "url": ["https://a.example/x?y=z"],
     "webhook": ["slack+https://a.example/x"],
+    "endpoint": ["http://127.0.0.1:4318", "env"],
     "port": ["0", "9464"],
     "address": ["127.0.0.1", "::1"],
     "collected": ["a/guard.prom"],
