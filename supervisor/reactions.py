@@ -15,7 +15,8 @@ from supervisor.model import STATES
 # Events that tell of trouble; `state.changed` only upwards, `run.exited` only when it didn't go well.
 _LEFT = "action.finished"  # which may have left a profile
 PROFILES = ("cpu-profile", "growth")
-_TOLD = ("state.changed", "run.exited", "oom.detected", "previous_run.found", "crash_loop.found", "restart.given_up")
+_TOLD = ("state.changed", "run.exited", "oom.detected", "previous_run.found", "crash_loop.found", "restart.given_up",
+         "trigger.fired")  # fmt: skip
 _PREFIX = "GUARD_EVENT_"
 _MOST_TEXT = 1000
 

@@ -32,6 +32,7 @@ _PLAIN: tuple[tuple[str, str, str, str], ...] = (
     ("guard_high_bytes", "gauge", "The cgroup's memory.high, where it is below the limit.", "high"),
     ("guard_memory_pressure_ratio", "gauge", "Share of the last 10 s in which some task waited for memory.",
      "pressure"),
+    ("guard_response_time_p95_seconds", "gauge", "Of the last 20 probes, with --probe.", "p95"),
     ("guard_processes", "gauge", "Processes of the tree.", "processes"),
     ("guard_threads", "gauge", "Threads of the tree.", "threads"),
     ("guard_cpu_seconds_total", "counter",
@@ -85,6 +86,9 @@ def families(
         found.append(Family("guard_state", "gauge", "1 for the state that the tree is in.", states))
     found.append(Family("guard_time_in_state_seconds_total", "counter", "Time in each state.",
                         _labelled(line, "seconds", "state")))  # fmt: skip
+    if line.get("triggers"):
+        found.append(Family("guard_trigger_firing", "gauge", "Whether a trigger has fired and not cleared.",
+                            _labelled(line, "triggers", "trigger")))  # fmt: skip
     found.append(Family("guard_threshold_bytes", "gauge", "Memory at which a state begins.",
                         _labelled(line, "thresholds", "state")))  # fmt: skip
     sizes = line.get("names")

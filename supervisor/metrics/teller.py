@@ -127,6 +127,8 @@ class Teller:
             "own_rss": own.rss_bytes if own is not None else None,
             "own_cpu_s": round(sum(os.times()[:2]), 2),
             "thresholds": {level.name: level.threshold(reading.limit_bytes) for level in levels},
+            "triggers": {name: int(record.fired_s is not None) for name, record in state.watched.records.items()},
+            "p95": None if (p95_s := state.watched.answers.p95_s) == float("inf") else p95_s,
             **reading.dear,
         }
         self._send()

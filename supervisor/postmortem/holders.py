@@ -89,8 +89,11 @@ def _from_folded(item: Item) -> tuple[int, Rows]:
 
 
 def newest(items: Sequence[Item], kind: str) -> Item | None:
-    """The last piece of evidence of a kind (`growth`, `heap-profile`, `cpu-profile`, `stacks`)."""
-    return next((item for item in reversed(items) if item.kind == kind), None)
+    """The last piece of evidence of a kind (`growth`, `heap-profile`, `cpu-profile`, `stacks`).
+
+    A profile in which waiting counts says nothing of who was busy.
+    """
+    return next((item for item in reversed(items) if item.kind == kind and not item.meta.get("idle")), None)
 
 
 def stack(items: Sequence[Item], pid: int | None) -> dict[str, Any] | None:

@@ -55,6 +55,12 @@ def test_an_oom_kill_is_a_message() -> None:
     assert [reaction.state for reaction in reactions.to_event("oom.detected", {}, ALL)] == ["oom"]
 
 
+def test_a_trigger_that_fires_is_a_message() -> None:
+    (found,) = reactions.to_event("trigger.fired", {"trigger": "cpu", "reason": "95 % of 2 cores over 30 s"}, ALL)
+    assert (found.kind, found.state, found.reason) == ("notify", "trigger", "95 % of 2 cores over 30 s")
+    assert not reactions.listens_to("trigger.cleared")
+
+
 names = st.text("abc_", min_size=1, max_size=8)
 
 

@@ -23,6 +23,7 @@ LINE: dict[str, Any] = {
     "processes": 3, "threads": 9, "names": {"python": 200, "sh": 100}, "cpu_s": 1.25, "own_rss": 5, "own_cpu_s": 0.1,
     "thresholds": {"warning": 250, "critical": 500, "profiling": 900}, "restarts": 1, "oom_kills": 0, "samples": 7,
     "dropped": 0, "lost": 2, "seconds": {"ok": 1.5, "warning": 2.0, "critical": 0.0, "profiling": 0.0},
+    "triggers": {"cpu": 1, "pressure:memory:some": 0}, "p95": 0.25,
     "actions": [["snapshot", "finished", 1], ["stacks", "failed", 2]],
 }  # fmt: skip
 
@@ -58,12 +59,15 @@ def test_the_parsers_find_every_figure() -> None:
         "guard_last_sample_timestamp_seconds": 1795716280.1, "guard_tree_rss_bytes": 300,
         "guard_tree_rss_peak_bytes": 400, "guard_tree_growth_bytes_per_second": -12, "guard_used_bytes": 310,
         "guard_limit_bytes": 1000, "guard_headroom_bytes": 690, "guard_memory_pressure_ratio": 0.015,
+        "guard_response_time_p95_seconds": 0.25,
         "guard_processes": 3, "guard_threads": 9, "guard_cpu_seconds_total": 1.25, "guard_samples_total": 7,
         "guard_oom_kills_total": 0, "guard_restarts_total": 1, "guard_log_lines_dropped_total": 0,
         "guard_metrics_lines_lost_total": 2, "guard_own_rss_bytes": 5, "guard_own_cpu_seconds_total": 0.1,
     }  # fmt: skip
     assert found["guard_state", frozenset({("state", "warning")})] == 1
     assert sum(value for (name, _), value in found.items() if name == "guard_state") == 1
+    assert found["guard_trigger_firing", frozenset({("trigger", "cpu")})] == 1
+    assert found["guard_trigger_firing", frozenset({("trigger", "pressure:memory:some")})] == 0
     assert found["guard_actions_total", frozenset({("action", "stacks"), ("outcome", "failed")})] == 2
     assert found["guard_actions_total", frozenset({("action", "stacks"), ("outcome", "finished")})] == 0
     (info,) = (dict(labels) for name, labels in found if name == "guard_run_info")
@@ -153,6 +157,6 @@ def test_ready_means_memory_is_left() -> None:
 def test_the_page_names_every_metric() -> None:
     page = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text()
     every = shown(LINE | {"high": 1, "pss": 1, "uss": 1})
-    assert len(every) == 30
+    assert len(every) == 32
     named = set(re.findall(r"`(guard_\w+)", page.partition("## What is shown")[2].partition("## Prometheus")[0]))
     assert named == {family.name for family in every}
