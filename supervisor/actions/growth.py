@@ -50,7 +50,9 @@ def take(task: Task) -> dict[str, Any]:
     try:
         task.check_target()
         if not mappings.is_python(task.pid):
-            return mapped.follow(task, frozen=frozen_by_watcher)
+            from supervisor.actions import native_growth
+
+            return native_growth.follow(task, frozen=frozen_by_watcher)
         threads = stacks.dump(task.pid, nonblocking=True)  # refuses early, with its reason
     except pyspy.Failure as failure:
         if failure.reason in stacks.UNREADABLE:
@@ -70,7 +72,7 @@ def take(task: Task) -> dict[str, Any]:
     finally:
         follower.close()
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))  # the end is bounded by itself
-    return growth_report.write(task, follower.ledger, follower.course)
+    return follower.report(follower.ledger)
 
 
 def choose_trap(pid: int) -> tuple[Trap, str, list[dict[str, str]]]:
@@ -159,8 +161,20 @@ class Follower:
             self.course.haste += caught is not None
             if not self._settle(caught, _HASTE_SETTLE_S) or time.monotonic() >= deadline:
                 break
-        growth_report.write(self.task, self.ledger, self.course)
+        self.report(self.ledger)
         self._written_s = time.monotonic()
+
+    def report(self, ledger: Ledger) -> dict[str, Any]:
+        """Put the whole report in place; the result for the watcher."""
+        return growth_report.write(self.task, ledger, self.course)
+
+    def stack(self, tid: int) -> str:
+        """The folded stack of a thread that the trap holds. Raises Failure, OSError."""
+        return _stack_of(stacks.dump(self.task.pid, nonblocking=True), tid)
+
+    def write_frame(self) -> None:
+        """The stopped process as it stands. Raises Failure, OSError."""
+        following.write_frame(self.task, stacks.dump(self.task.pid, nonblocking=True))
 
     def _frame(self) -> bool:
         """The watcher called for haste: whether it stopped the process, which is then written down as it stands."""
@@ -168,7 +182,7 @@ class Follower:
             self.task.spec["freeze"] = False
             return False
         try:
-            following.write_frame(self.task, stacks.dump(self.task.pid, nonblocking=True))
+            self.write_frame()
         except pyspy.Failure as failure:
             self.course.failed(f"{failure.reason}: {failure.said}")
         return True
@@ -200,7 +214,7 @@ class Follower:
             stopped_s = time.monotonic()
             held = self._rss.read()
             if tid is not None and held is not None:
-                stack = _stack_of(stacks.dump(self.task.pid, nonblocking=True), tid)
+                stack = self.stack(tid)
                 caught = (stack, held) if stack else None
                 if caught is not None and finish is not None:
                     self._write_before_release(caught, whole=finish)
@@ -223,7 +237,7 @@ class Follower:
         ahead.caught(*caught)
         ahead.settle(caught[1])
         if whole:
-            growth_report.write(self.task, ahead, self.course)
+            self.report(ahead)
         else:
             self.task.write(".folded", folded.render(ahead.counts))
 

@@ -61,69 +61,88 @@ class Ledger:
         return sum(self.grown.values()) >= ENOUGH_BYTES
 
 
-def follow(task: Task, *, frozen: bool) -> dict[str, Any]:
+def follow(task: Task, *, frozen: bool, refused: str | None = None) -> dict[str, Any]:
     """Until the process ends or guard says so, or for the spec's `seconds`. Raises Failure, OSError.
 
-    `frozen`: the watcher stopped it just below its limit; it goes on as soon as it has been read.
+    `frozen`: the watcher stopped it just below its limit; it goes on as soon as it has been read. `refused`: why
+    better evidence can't be had here.
     """
-    follower = _Follower(task, frozen=frozen)
+    watch = Watch(task, frozen=frozen, refused=refused)
     try:
-        follower.write()  # where it lies already
-        follower.run()
+        if frozen:
+            watch.thaw()
+        else:
+            watch.write()  # where it lies already
+        _run(watch)
     except (runner.Interrupted, ProcessLookupError):
         pass
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))  # the end is bounded by itself
-    return follower.finish()
+    watch.last()
+    return watch.write()
 
 
-class _Follower:
-    def __init__(self, task: Task, *, frozen: bool) -> None:
+def _run(watch: Watch) -> None:
+    seconds = watch.task.spec.get("seconds")
+    until_s = float("inf") if seconds is None else watch.began_s + seconds
+    while time.monotonic() < until_s:
+        if following.rest(watch.task, _LOOK_S):
+            watch.hurry()
+            continue
+        rss = watch.rss.read()
+        if rss is None:
+            return
+        if watch.look(rss):
+            watch.write()
+
+
+class Watch:
+    """Where the memory of a process lies, as it grows."""
+
+    def __init__(self, task: Task, *, frozen: bool, refused: str | None = None) -> None:
         self.task = task
         self.began_s = time.monotonic()
         self.frozen_s: float | None = None
         self.haste = 0
         self.longest_s = 0.0
-        self._cost_s = 0.0
-        self._rss = following.Rss(task.pid)
-        self.start_bytes = self.peak_bytes = self._rss.read() or 0
+        self.rss = following.Rss(task.pid)
+        self.start_bytes = self.peak_bytes = self._known = self.rss.read() or 0
+        self._refused = refused
+        self._cost_s = self._due_s = 0.0
+        self._budget = max(0.001, float(task.spec.get("overhead_budget", 0.03)))
+        self._frozen = frozen
         try:
             first = self._read(hasty=frozen)
         except ProcessLookupError:
             first = {}
         self.ledger = Ledger(first)
         self.by_kind = _is_by_kind(first)
-        self._budget = float(task.spec.get("overhead_budget", 0.03))
         self._objects: objects.Objects | None = None
-        if frozen:
-            self._thaw()
+        if not frozen:
+            self._objects = objects.of(task.pid, self.start_bytes, self._budget)
 
-    def run(self) -> None:
-        seconds = self.task.spec.get("seconds")
-        until_s = float("inf") if seconds is None else self.began_s + seconds
-        if self.frozen_s is None:
-            self._objects = objects.of(self.task.pid, self.start_bytes, self._budget)
-        known = self.start_bytes
-        due_s = 0.0
-        while time.monotonic() < until_s:
-            if following.rest(self.task, _LOOK_S):
-                self._hurry()
-                continue
-            rss = self._rss.read()
-            if rss is None:
-                return
-            self.peak_bytes = max(self.peak_bytes, rss)
-            known = min(known, rss)
-            if self._objects is not None and self._objects.look(rss):
-                self.write()
-            if time.monotonic() < due_s or rss - known < max(_LEAST_STEP_BYTES, _STEP_SHARE * known):
-                continue
-            self._add(self._read(hasty=False))
-            self.write()
-            known = rss
-            due_s = time.monotonic() + max(_SHORTEST_GAP_S, self._cost_s / max(self._budget, 0.001))
+    def look(self, rss: int) -> bool:
+        """Read it where it has grown and the budget allows; whether there is something new.
+
+        Raises ProcessLookupError, Interrupted.
+        """
+        self.peak_bytes = max(self.peak_bytes, rss)
+        self._known = min(self._known, rss)
+        counted = self._objects is not None and self._objects.look(rss)
+        step = max(_LEAST_STEP_BYTES, _STEP_SHARE * self._known)
+        if time.monotonic() < self._due_s or rss - self._known < step:
+            return counted
+        self.read(hasty=False)
+        self._known = rss
+        self._due_s = time.monotonic() + max(_SHORTEST_GAP_S, self._cost_s / self._budget)
+        return True
+
+    def read(self, *, hasty: bool) -> None:
+        """Read it now. Raises ProcessLookupError."""
+        sizes = self._read(hasty=hasty)
+        if sizes and _is_by_kind(sizes) == self.by_kind:
+            self.ledger.add(sizes)
 
     def _read(self, *, hasty: bool) -> Sizes:
-        """Raises ProcessLookupError when it is gone."""
         began_s = time.monotonic()
         try:
             if hasty and self.peak_bytes > _MOST_IN_HASTE_BYTES:
@@ -134,21 +153,18 @@ class _Follower:
         finally:
             self._cost_s = time.monotonic() - began_s
 
-    def _add(self, sizes: Sizes) -> None:
-        if sizes and _is_by_kind(sizes) == self.by_kind:
-            self.ledger.add(sizes)
-
-    def _hurry(self) -> None:
+    def hurry(self) -> None:
         """The watcher called: it stops the process to have it read, or somebody else did."""
         if not freeze.await_stop(self.task.pid):
             self.task.spec["freeze"] = False
             return
         try:
-            self._add(self._read(hasty=True))
+            self.read(hasty=True)
         finally:
-            self._thaw()
+            self.thaw()
 
-    def _thaw(self) -> None:
+    def thaw(self) -> None:
+        """Write the stopped process down as it stands, and let it go on."""
         self.haste += 1
         began_s = time.monotonic()
         try:
@@ -161,19 +177,34 @@ class _Follower:
             self.frozen_s = stood_s
         self.write()
 
+    def last(self) -> None:
+        """Once more while it lives."""
+        rss = self.rss.read()
+        if rss is None:
+            return
+        if self._objects is not None:
+            self._objects.last(rss)
+        try:
+            self.read(hasty=True)
+        except OSError:
+            pass
+
     # -- what came of it ------------------------------------------------------------------------------------------
 
-    def finish(self) -> dict[str, Any]:
-        """Once more while it lives, then the result."""
-        rss = self._rss.read()
-        if rss is not None:
-            if self._objects is not None:
-                self._objects.last(rss)
-            try:
-                self._add(self._read(hasty=True))
-            except OSError:
-                pass
-        return self.write()
+    def told(self) -> tuple[dict[str, Any], dict[str, Any] | None, bool, list[str]]:
+        """What it adds to the meta, the suspect, whether it may be named, and notes for people."""
+        grown = self.ledger.grown
+        suspect, enough, notes = self._conclusion(grown, sum(grown.values()))
+        facts: dict[str, Any] = {"mappings": _rows(self.ledger)}
+        if self._objects is not None:
+            counted, class_, more = self._objects.facts()
+            facts |= counted
+            notes += more
+            if suspect is not None and class_ is not None:
+                suspect["type"] = class_["name"]
+        if self.by_kind:
+            notes.append("Its mappings may not be read here, so only the kinds are told that the kernel counts itself.")
+        return facts, suspect, enough, notes
 
     def write(self) -> dict[str, Any]:
         """Put the growth by mapping in place as far as it has come; the result for the watcher."""
@@ -181,23 +212,15 @@ class _Follower:
         grown = ledger.grown
         gained = sum(grown.values())
         elapsed_s = time.monotonic() - self.began_s
-        suspect, enough, notes = self._conclusion(grown, gained)
+        more, suspect, enough, notes = self.told()
         engine = "kinds" if self.by_kind else "mappings"
         basis = f"{ledger.readings} readings of its {engine} and {human_bytes(gained)} of growth"
-        counted: dict[str, Any] = {}
-        if self._objects is not None:
-            counted, class_, more = self._objects.facts()
-            notes += more
-            if suspect is not None and class_ is not None:
-                suspect["type"] = class_["name"]
         notes.append(f"This rests on {basis}, taken over {elapsed_s:.1f} s.")
-        if self.by_kind:
-            notes.append("Its mappings may not be read here, so only the kinds are told that the kernel counts itself.")
         if self.frozen_s is not None:
             notes.append(f"The process was stopped for {self.longest_s * 1000:.0f} ms when it had little room left.")
         facts = {
             "engine": engine,
-            "engine_refused": None,
+            "engine_refused": self._refused,
             "samples": ledger.readings,
             "temporary_samples": 0,
             "errors": 0,
@@ -213,8 +236,7 @@ class _Follower:
             "overhead_share": 0.0,
             "library_bytes_folded": 0,
             "enough": enough,
-            "mappings": _rows(ledger),
-            **counted,
+            **more,
         }
         head = [("Readings", str(ledger.readings)), ("Growth", human_bytes(gained))]
         growth_report.publish(self.task, _counts(grown), head, notes, facts, basis, _MEANING)
@@ -242,7 +264,7 @@ class _Follower:
         share = size / total
         suspect = {"mapping": name, "share": round(share, 4), "bytes": size}
         note = f"It held {human_bytes(total)}, {human_percent(share)} of it in {name}."
-        if self.frozen_s is not None:
+        if self._frozen:
             return suspect, 2 * size >= total, [note]
         little = f"Not enough evidence: it grew by {human_bytes(gained)}; {human_bytes(ENOUGH_BYTES)} are needed."
         return suspect, False, [little, note]

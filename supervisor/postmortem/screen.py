@@ -129,6 +129,11 @@ def _holders(holders: Mapping[str, Any]) -> list[str]:
     suspect = holders["suspect"]
     if holders["growth"]:
         word = "growth" if holders["growth"]["enough"] else "growth (little evidence)"
+        first = holders["growth"]["functions"][0]["function"]
+        if suspect and suspect["function"] and (suspect.get("mapping") or suspect["function"] != first):
+            where = f", in {suspect['mapping']}" if suspect.get("mapping") else ""
+            share = f" took {human_percent(suspect['share'])}" if suspect["share"] is not None else ""
+            lines.append(_shown(f"suspect: {suspect['function']}{_place(suspect)}{share}{where}"))
         lines += _functions(word, holders["growth"], suspect)
     elif suspect and _named(suspect):
         share = f", {human_percent(suspect['share'])} of the growth" if suspect["share"] is not None else ""

@@ -23,6 +23,7 @@ import time
 
 _SEIZE, _INTERRUPT, _LISTEN, _DETACH, _CONT = 0x4206, 0x4207, 0x4208, 17, 7
 _SYSCALL, _TRACESYSGOOD = 24, 1
+_GETSIGINFO = 0x4202
 SYSCALL_STOP = int(signal.SIGTRAP) | 0x80
 _WALL = 0x40000000
 _EVENT_STOP = 128
@@ -52,6 +53,14 @@ def _ptrace(request: int, tid: int, data: int = 0) -> None:
     if libc.ptrace(request, tid, None, data or None) < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+def _sent_by_kernel(tid: int) -> bool:
+    """Whether the signal that a stopped thread is about to take comes from an event; Go sends itself the same one."""
+    place = ctypes.create_string_buffer(128)
+    if libc.ptrace(_GETSIGINFO, tid, None, ctypes.addressof(place)) < 0:
+        return True
+    return int(struct.unpack_from("=iii", place)[2]) > 0  # si_code: SI_TKILL and the like are negative or 0
 
 
 def threads(pid: int) -> list[int]:
@@ -210,7 +219,7 @@ class FaultTrap:
         self._caught = 0
         while (stopped := self._tracer.next(deadline_s)) is not None:
             tid, number = stopped
-            if number == _MARK:
+            if number == _MARK and _sent_by_kernel(tid):
                 address = self._address(tid)
                 if address >> _BLOCK_BITS not in self._temporary or passed >= _MOST_PASSED:
                     there, self._frame = self._page(address)

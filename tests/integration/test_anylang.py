@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 
 from supervisor.analysis import folded
+from supervisor.profilers import native
+from supervisor.profilers.faults import FaultTrap
 from tests.integration.driving import until
+from tests.integration.stepping import order
 from tests.integration.test_schemas import documents, faults
 
 pytestmark = pytest.mark.integration
@@ -29,7 +32,8 @@ def leaky(tmp_path_factory: pytest.TempPathFactory) -> str:
     if compiler is None:
         pytest.skip("needs a C compiler")
     program = tmp_path_factory.mktemp("leaky") / "leaky"
-    subprocess.run([compiler, "-O0", "-g", "-pthread", "-o", str(program), str(LEAKY)], check=True, timeout=60)
+    options = ["-O2", "-fomit-frame-pointer", "-fno-builtin", "-fno-inline", "-fno-optimize-sibling-calls", "-pthread"]
+    subprocess.run([compiler, *options, "-o", str(program), str(LEAKY)], check=True, timeout=60)
     return str(program)
 
 
@@ -38,46 +42,64 @@ def growth_meta(run: Any) -> dict[str, Any]:
     return next((dict(json.loads(path.read_text())) for path in run.evidence("*-growth.meta.json")), {})
 
 
-def leak_until_told(run: Any) -> None:
-    """Have the C program take more once it is followed, and end when that was seen."""
+def leak_until_told(run: Any, by: str = "") -> None:
+    """Have the C program take more once it is followed, and end when that was seen, by an engine of that name."""
     until(lambda: growth_meta(run), "nobody follows it")
-    run.process.stdin.write(b"more\n")
-    run.process.stdin.flush()
-    until(lambda: growth_meta(run)["attributed_bytes"] > 40 << 20, "its growth was not seen")
+    for rounds in range(1, 8):
+        order(run, "more")
+        until(lambda: growth_meta(run)["peak_bytes"] > (rounds * 60 + 30) * 1_000_000, "its growth was not seen")  # noqa: B023 - used at once
+        if growth_meta(run)["engine"].startswith(by) and growth_meta(run)["attributed_bytes"] > 40 << 20:
+            break
     run.process.stdin.close()
     assert run.end() == 0
 
 
 @pytest.mark.parametrize(
-    ("way", "mapping"),
+    ("way", "mapping", "function"),
     [
-        ("heap", "[heap]"),
-        ("buffer", "anonymous"),
-        ("bss", ".bss of leaky"),
-        ("shm", "/dev/shm/guard-leaky"),
-        ("file", "DATA"),
-        ("threads", "thread stacks"),
-        ("arenas", "malloc arenas"),
+        ("heap", "[heap]", "keep_records"),
+        ("buffer", "anonymous", "keep_buffer"),
+        ("bss", ".bss of leaky", "fill_table"),
+        ("shm", "/dev/shm/guard-leaky", "share_pages"),
+        ("file", "DATA", "map_file"),
+        ("threads", "thread stacks", None),
+        ("arenas", "malloc arenas", "keep_records"),
     ],
 )
-def test_the_mapping_that_grew_is_named(
-    start: Callable[..., Any], leaky: str, tmp_path: Path, way: str, mapping: str
+def test_what_grew_is_named(
+    start: Callable[..., Any], leaky: str, tmp_path: Path, way: str, mapping: str, function: str | None
 ) -> None:
+    """The mapping always, the function where threads may be stopped as they take memory."""
     mapping = mapping.replace("DATA", str(tmp_path / "data"))
     run = start(QUIET, [leaky, way, "60", str(tmp_path / "data")], stdin=subprocess.PIPE)
-    leak_until_told(run)
+    leak_until_told(run, "native" if function and _traces() else "")
     done = run.wait_for("action.finished", action="growth")
     suspect = run.record["suspect"]
     assert suspect["mapping"] == mapping == done["suspect"]["mapping"], done
     assert suspect["pid"] == run.record["pid"] and suspect["name"] == "leaky"
     assert suspect["share"] > 0.8 and done["enough"] and suspect["bytes"] > 20 << 20
     (profile,) = run.evidence("*-warning-growth.folded")
-    first = folded.by_function(folded.parse(profile.read_text().splitlines()))[0]
-    assert (first.function, first.self_weight) == (mapping, suspect["bytes"])
+    first = folded.own_functions(folded.parse(profile.read_text().splitlines()))[0]
     meta = json.loads(profile.with_suffix(".meta.json").read_text())
-    assert meta["mappings"][0]["name"] == mapping and meta["mappings"][0]["gained_bytes"] == suspect["bytes"]
-    text = profile.with_suffix(".md").read_text()
-    assert f"of the growth is in {mapping}." in text.replace("\\", "")
+    assert meta["mappings"][0]["name"] == mapping and meta["mappings"][0]["gained_bytes"] > 20 << 20
+    text = profile.with_suffix(".md").read_text().replace("\\", "")
+    assert f"of the growth is in {mapping}." in text
+    if done["engine"] == "mappings":
+        assert function is None or way == "file" or not _traces()  # pages of a file come many at a fault
+        assert (first.function, first.self_weight) == (mapping, suspect["bytes"]) and "function" not in suspect
+    else:
+        assert suspect["function"] == first.function == function, profile.read_text()
+        assert suspect["file"] == leaky and meta["longest_stop_s"] < 1
+
+
+def _traces() -> bool:
+    """Whether threads may be stopped at page faults here."""
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
+        try:
+            FaultTrap(process.pid).close()
+        except OSError:
+            return False
+    return native.possible()
 
 
 def test_people_are_told_the_mapping(
@@ -86,11 +108,12 @@ def test_people_are_told_the_mapping(
     """In the log, and by the post-mortem and the list of runs."""
     run = start([*QUIET, "--log-format", "console"], [leaky, "heap", "60"], stdin=subprocess.PIPE)
     leak_until_told(run)
-    assert any("of it in [heap] →" in line for line in run.noise), run.noise
+    assert any("of it in [heap] →" in line or "keep_records takes" in line for line in run.noise), run.noise
     told = run_guard("postmortem", "--profiles-dir", str(run.profiles)).stdout.decode()
-    assert "[heap]" in told and "no growth or heap evidence" not in told, told
+    assert "[heap]" in told or "keep_records" in told, told
+    assert "no growth or heap evidence" not in told
     listed = run_guard("runs", "--json", "--profiles-dir", str(run.profiles)).stdout.decode()
-    assert "[heap]" in listed, listed
+    assert "[heap]" in listed or "keep_records" in listed, listed
 
 
 def test_its_evidence_is_as_the_schemas_say(start: Callable[..., Any], leaky: str) -> None:
