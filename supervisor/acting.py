@@ -175,10 +175,10 @@ class Acting:
             nonblocking=tracing is not None and start.kind != "growth" and tracing.start.pid == start.pid,
         )
 
-    def retain(self, now_s: float) -> None:
-        """Once a run, old runs make room."""
+    def retain(self, now_s: float, *, due: bool = False) -> None:
+        """Once a run, old runs make room; not before its time unless `due`."""
         store, config = self._journal.store, self._config
-        if store is None or self._retention_due_s is None or now_s < self._retention_due_s:
+        if store is None or self._retention_due_s is None or (now_s < self._retention_due_s and not due):
             return
         self._retention_due_s = None
         if store.runs_on_disk() < 2:

@@ -204,7 +204,7 @@ class Prekill:
         for worker in workers.running.values():
             worker.kill()
         self._sampler.close()
-        self._acting.retain(time.monotonic() + _FINISH_S)
+        self._acting.retain(time.monotonic(), due=True)
         while workers.running:
             self._step(time.monotonic() + 1.0)
         self._journal.end()
