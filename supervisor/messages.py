@@ -37,7 +37,8 @@ def text(told: Mapping[str, Any]) -> str:
         lines.append(", ".join(figures))
     suspect = told.get("suspect")
     if isinstance(suspect, Mapping):
-        where = f" in {suspect['function']}" if suspect.get("function") else ""
+        named = suspect.get("function") or suspect.get("type") or suspect.get("mapping")
+        where = f" in {named}" if named else ""
         word = "suspect" if suspect.get("enough", True) else "suspect, on little evidence"
         lines.append(f"{word}: {suspect.get('name') or 'process'} {suspect.get('pid', '')}{where}")
     elif told.get("guilty_pid"):

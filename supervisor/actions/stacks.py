@@ -7,7 +7,7 @@ from typing import Any
 
 from supervisor.actions import mappings
 from supervisor.actions.task import Task
-from supervisor.profilers import engine, java, kernel, lent, permission, pyspy, runner
+from supervisor.profilers import engine, java, kernel, lent, native, permission, pyspy, runner
 
 DEADLINE_S = 5.0
 # py-spy can't read these; what the kernel tells of their threads is had all the same.
@@ -21,7 +21,7 @@ def take(task: Task) -> dict[str, Any]:
     if engine.of(task.pid) == engine.NODE and not was_stopped:
         return _of_node(task)
     if not mappings.is_python(task.pid):
-        return _by_others(task)
+        return _by_others(task, stop=not was_stopped)
     is_lent = lent.of(task.pid) is not None
     blocking = not was_stopped and not is_lent and not task.spec.get("nonblocking")
     nonblocking = not blocking
@@ -62,24 +62,29 @@ def _of_node(task: Task) -> dict[str, Any]:
     return {"threads": len(found), "engine": "inspector"}
 
 
-def _by_others(task: Task, why: str | None = None) -> dict[str, Any]:
-    """Of a process that py-spy can't read: what its runtime tells, else where each thread waits.
+def _by_others(task: Task, why: str | None = None, *, stop: bool = False) -> dict[str, Any]:
+    """Of a process that py-spy can't read: what its runtime tells, else native stacks where threads may be stopped
+    (`stop`: this one's may), else where each thread waits.
 
     Raises Failure, OSError.
     """
-    by, found = "kernel", None
-    if engine.of(task.pid) == engine.JAVA:
-        try:
+    by, found, of = "kernel", None, engine.of(task.pid)
+    try:
+        if of == engine.JAVA:
             by, found = "jcmd", java.threads(task.pid)
-        except pyspy.Failure as failure:
-            by, why = "kernel", f"{failure.reason}: {failure.said}"
+        elif of == engine.OTHER and stop and native.possible():
+            by, found = "native", native.threads(task.pid)
+    except pyspy.Failure as failure:
+        why = f"{failure.reason}: {failure.said}"
+    except OSError as error:
+        why = f"ptrace: {error.strerror}"
     try:
         found = found or kernel.threads(task.pid)
     except ProcessLookupError:
         task.check_target()
         raise
-    write(task, found, nonblocking=True, engine=by)
-    task.write_meta(engine=by, nonblocking=True, samples=len(found), errors=0, last_error=why)
+    write(task, found, nonblocking=by == "kernel", engine=by)
+    task.write_meta(engine=by, nonblocking=by == "kernel", samples=len(found), errors=0, last_error=why)
     return {"threads": len(found), "engine": by}
 
 

@@ -11,13 +11,16 @@ import os
 import platform
 import re
 import struct
+import time
 from collections.abc import Callable
+from typing import Any
 
 from supervisor.analysis import folded
-from supervisor.profilers import faults
+from supervisor.profilers import faults, kernel
 from supervisor.profilers.elf import ELFError, Image
 
 MOST_FRAMES = 64
+_STOP_S = 0.2  # one that waits for a device stops when that answers
 _GETREGSET, _PRSTATUS = 0x4204, 1
 _NO_STACK_BYTES = 64 << 20  # further away, it is no caller's frame
 # DWARF's number of each register in user_regs_struct; 16 is the return address.
@@ -196,6 +199,38 @@ class Reader:
                 pass
         name = self._demangle(symbol) if symbol else f"{os.path.basename(mapping.path)}{_NAMELESS}{start:x}"
         return folded.frame(name, mapping.path)
+
+
+def threads(pid: int) -> list[dict[str, Any]]:
+    """All threads as `kernel.threads` tells, with their native stacks: each stands still for a fraction of a
+    millisecond. For a process that isn't stopped. Raises OSError where it may not be traced, or is gone.
+    """
+    found = kernel.threads(pid)
+    reader = Reader(pid)
+    tracer = faults.Tracer()
+    refused: OSError | None = None
+    read = 0
+    try:
+        for thread in found:
+            try:
+                tracer.seize(thread["os_thread_id"])
+            except OSError as error:  # gone, or held by `growth` at this moment
+                refused = error
+                continue
+            try:
+                read += 1
+                tracer.interrupt(thread["os_thread_id"])
+                if tracer.next(time.monotonic() + _STOP_S) is not None:
+                    for text in reversed(reader.stack(thread["os_thread_id"]).split(";")):
+                        function, file, _ = folded.split_frame(text)
+                        thread["frames"].append(kernel.frame(function, file or ""))
+            finally:
+                tracer.release()
+    finally:
+        reader.close()
+    if not read and refused is not None:
+        raise refused
+    return found
 
 
 def is_named(function: str) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -121,12 +123,76 @@ def test_its_evidence_is_as_the_schemas_say(start: Callable[..., Any], leaky: st
     run = start([*QUIET, "--critical", "35"], [leaky, "threads", "60"], stdin=subprocess.PIPE)
     run.wait_for("action.finished", action="stacks")
     leak_until_told(run)
-    assert run.wait_for("action.finished", action="stacks")["engine"] == "kernel"
+    by = run.wait_for("action.finished", action="stacks")["engine"]
+    assert by == ("native" if native.possible() and os.geteuid() == 0 else by)
     found = list(documents(run.profiles))
     assert [fault for one in found for fault in faults(*one)] == []
     (stacks,) = [document for name, document in found if name == "stacks"]
     waiting = [thread for thread in stacks["threads"] if thread["syscall"] == "pause"]
     assert len(waiting) > 20 or not any(thread["syscall"] for thread in stacks["threads"]), stacks
+    if by == "native":
+        frames = [[frame["name"] for frame in thread["frames"]] for thread in waiting]
+        assert sum("wait_for_ever" in names for names in frames) > 20, frames
+
+
+PYTHON_LEAK = """
+import sys, time
+kept = []
+def keep_rows():
+    kept.append([str(number) * 5 for number in range(10_000)])
+while len(kept) < 250:
+    keep_rows()
+    time.sleep(0.005)
+"""
+NODE_LEAK = """
+const kept = [];
+function keepRows() { const rows = []; for (let n = 0; n < 20000; n++) rows.push({ n, row: "row" + n }); kept.push(rows); }
+const timer = setInterval(() => { keepRows(); if (kept.length > 120) process.exit(0); }, 15);
+"""
+FRONTS = {
+    "sh": ["sh", "-c", '"$@"; exit $?', "front"],
+    "python": [sys.executable, "-c", "import subprocess, sys; sys.exit(subprocess.run(sys.argv[1:]).returncode)"],
+    "node": ["node", "-e", "const [, file, ...words] = process.argv;"
+             "process.exit(require('child_process').spawnSync(file, words, {stdio: 'inherit'}).status)"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("front", "worker", "function", "engine"),
+    [
+        ("sh", "python", "keep_rows", "py-spy"),
+        ("node", "python", "keep_rows", "py-spy"),
+        ("python", "node", "keepRows", "inspector"),
+        ("node", "c", "keep_records", "native"),
+        ("python", "c", "keep_records", "native"),
+    ],
+)
+def test_each_of_a_mixed_tree_by_its_own_engine(
+    start: Callable[..., Any], leaky: str, front: str, worker: str, function: str, engine: str
+) -> None:
+    """The guilty process decides, not the command that guard was given."""
+    if "node" in (front, worker) and shutil.which("node") is None:
+        pytest.skip("needs node")
+    if worker == "node":
+        pytest.importorskip("websocket", reason="needs websocket-client (extra node)")
+    if worker == "c" and not _traces():
+        pytest.skip("threads may not be stopped here")
+    workers = {
+        "python": [sys.executable, "-c", PYTHON_LEAK],
+        "node": ["node", "-e", NODE_LEAK],
+        "c": [leaky, "heap", "60"],
+    }
+    run = start([*QUIET, "--warning", "80"], [*FRONTS[front], *workers[worker]], stdin=subprocess.PIPE)
+    if worker == "c":
+        for _ in range(12):
+            order(run, "more")  # it is in no hurry, and waits in between
+    run.process.stdin.close()
+    assert run.end() == 0
+    suspect = run.record["suspect"]
+    assert suspect["pid"] != run.record["pid"]
+    assert suspect.get("function", "").partition(".")[0] == function, run.noise
+    metas = [json.loads(path.read_text()) for path in run.evidence("*-growth.meta.json")]
+    assert any(engine in meta["engine"] for meta in metas if meta["pid"] == suspect["pid"]), metas
 
 
 @pytest.fixture(scope="session")
