@@ -220,7 +220,12 @@ class Acting:
         elif outcome == "skipped":
             self._journal.emit("info", "action.skipped", **fields, **result)
         elif result.get("reason") == "interrupted":
-            self._journal.emit("info", "action.skipped", **fields, reason="the run ended first")
+            self._journal.emit(
+                "info",
+                "action.skipped",
+                **fields,
+                reason="the run ended first" if self.ending else "it was ended before it had anything",
+            )
         else:
             tried = f"{start.kind} of process {start.pid} for {elapsed_s} s"
             self._journal.emit("warning", "action.failed", **fields, tried=tried, elapsed_s=elapsed_s, **result)

@@ -79,7 +79,7 @@ def begin(
         else:
             fresh.append(Start(kind, state.name, pid, reason, start_ticks=ticks))
             state = _spend(state, kind, now_s)
-    if fresh and state.busy is not None and state.busy_for:
+    if fresh and state.busy == "cpu-profile" and state.busy_for:  # the others take moments
         effects.append(Stop(state.busy, f"memory comes before the {state.busy_for} trigger"))
     # What the higher state asks for goes first; what it repeats replaces the lower state's.
     kinds = {start.kind for start in fresh}

@@ -182,6 +182,8 @@ def follow_probe(
     """With one more probe. `sample`: the last one, for who is busy."""
     turns: list[Turn] = []
     events: list[Event] = []
+    if sample is not None and _stopped(sample):
+        return watched, turns, events
     answers = _answers(watched.answers, probe, now_s, events)
     watched = replace(watched, answers=answers)
     p95_s = answers.p95_s
@@ -228,7 +230,7 @@ def _idle(old: Idle | None, now: busy.Busy, sample: Sample) -> Idle:
     io = sample.extra.io_bytes
     pids = frozenset(process.pid for process in sample.processes)
     fresh = Idle(sample.at_s, now.used_s, io, pids)
-    if old is None or pids - old.pids:
+    if old is None or pids - old.pids or _stopped(sample):
         return fresh
     elapsed_s = sample.at_s - old.since_s
     moved = sum(max(0, count - old.io_bytes.get(pid, count)) for pid, count in io.items())
@@ -237,6 +239,11 @@ def _idle(old: Idle | None, now: busy.Busy, sample: Sample) -> Idle:
     if moved > _IDLE_IO_PER_S * elapsed_s + _IDLE_IO:
         return fresh
     return replace(old, io_bytes={**io, **old.io_bytes})
+
+
+def _stopped(sample: Sample) -> bool:
+    """Whether somebody has stopped the whole tree (job control): it stands still because it was told to."""
+    return bool(sample.processes) and all(process.state == "T" for process in sample.processes)
 
 
 def _readings(watched: Watched, sample: Sample, rules: Rules) -> list[Reading]:

@@ -212,6 +212,21 @@ def test_pressure_is_told_of_or_that_there_is_none(start: Callable[..., Any]) ->
             process.wait()
 
 
+def test_a_cooldown_outlives_a_life_that_crashed(start: Callable[..., Any]) -> None:
+    run = begin(start, "--thread-threshold", "8", "--interval", "200ms", "--restart", "on-failure", "--no-profiling")
+    stepping.tell(run, "threads 10")
+    run.wait_for("action.finished", action="snapshot", trigger="threads")
+    stepping.order(run, "exit 3")
+    run.wait_for("restart.scheduled")
+    assert run.process.stdout.readline() == b"ready\n"
+    stepping.tell(run, "threads 10")
+    skipped = run.wait_for("action.skipped", action="snapshot", trigger="threads")
+    assert "cooldown" in skipped["reason"]
+    assert len(run.named("trigger.fired")) == 2
+    stepping.order(run, "exit 0")
+    assert run.end() == 0
+
+
 def test_lives_have_a_prober_each_and_leave_none(start: Callable[..., Any]) -> None:
     run = begin(start, *OFTEN, "--probe", "tcp://{}", "--restart", "always")
     first = prober(run)

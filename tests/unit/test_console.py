@@ -36,6 +36,24 @@ def test_an_event_without_words_of_its_own() -> None:
             "guard   growth of 7: done in 19 s, leak takes 98 % of the growth → 001-warning-growth.md",
         ),
         (
+            {"event": "trigger.fired", "trigger": "cpu", "reason": "95 % of 2 cores over 30 s; the threshold is 90 %",
+             "pid": 7, "name": "app\x1b"},
+            "guard 🟡 cpu: 95 % of 2 cores over 30 s; the threshold is 90 %; process 7 (app\\x1b)",
+        ),
+        (
+            {"event": "trigger.cleared", "trigger": "cpu", "elapsed_s": 65,
+             "reason": "below 90 % of the threshold for 10 s"},
+            "guard 🟢 cpu: below 90 % of the threshold for 10 s, after 1 min 5 s",
+        ),
+        (
+            {"event": "probe.failed", "outcome": "refused", "reason": "refused: Connection refused", "in_a_row": 2},
+            "guard 🟡 the probe fails: refused: Connection refused",
+        ),
+        (
+            {"event": "probe.recovered", "elapsed_s": 12, "response_s": 0.1, "reason": "it answers"},
+            "guard 🟢 the probe is answered again, after 12 s",
+        ),
+        (
             {"event": "action.failed", "action": "stacks", "pid": 7, "reason": "not-python", "said": "no", "hint": "x"},
             "guard   stacks of 7: failed, not-python (no); try: x",
         ),

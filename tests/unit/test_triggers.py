@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -296,6 +297,19 @@ def test_a_new_process_is_work() -> None:
     entries = still(0, 20, "timeout")
     newcomer = [reading(at, process(), process(11), process(12)) for at in range(22, 50, 2)]
     _, effects = play(STALL, *entries, *newcomer)
+    assert told(effects, "trigger.fired") == []
+
+
+def test_a_tree_that_was_stopped_stands_still_because_it_was_told_to() -> None:
+    """Ctrl-Z: neither a standstill nor a slow server; it begins anew with the continue."""
+    entries: list[Entry] = [
+        replace(entry, processes=tuple(replace(each, state="T") for each in entry.processes))
+        if isinstance(entry, Sample) else entry
+        for entry in still(0, 60, "timeout")
+    ]  # fmt: skip
+    state, effects = play(replace(STALL, response_s=0.1), *entries)
+    assert effects == [] and state.watched.answers.times_s == ()
+    _, effects = play(STALL, *still(62, 90, "timeout"), state=state)
     assert told(effects, "trigger.fired") == []
 
 
