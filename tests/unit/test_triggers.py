@@ -381,6 +381,16 @@ def test_a_trigger_waits_behind_memory_and_outlives_its_calm() -> None:
     assert [(start.kind, start.trigger) for start in state.queue] == [("stacks", "threads"), ("snapshot", "threads")]
 
 
+def test_what_memory_asks_for_does_not_replace_what_a_trigger_asked_for() -> None:
+    rules = Rules(threads=10)
+    state, _ = play(rules, *threads(1, 1, rss_mb=150))  # warning: a snapshot runs
+    state, _ = play(rules, *threads(20, 20, since_s=4, rss_mb=150), state=state)
+    state, _ = play(rules, *threads(20, 20, since_s=8, rss_mb=300), state=state)
+    assert [(start.kind, start.trigger) for start in state.queue] == [
+        ("stacks", ""), ("snapshot", ""), ("stacks", "threads"), ("snapshot", "threads"),
+    ]  # fmt: skip
+
+
 def test_no_profiling_leaves_snapshots() -> None:
     _, effects = play(Rules(threads=10), *threads(20, 20), profile=False)
     assert starts(effects) == [("snapshot", "threads", 10)]
