@@ -42,6 +42,7 @@ class Acting:
         self._spent = self._spent_before()
         self._guilty: dict[str, Any] = {}
         self.shipper = self._shipper()
+        self._grew: dict[int, dict[str, Any]] = {}
         self._retention_due_s: float | None = journal.started_s + _RETENTION_AFTER_S
         if journal.store is not None and journal.store.runs_on_disk() > config.keep_runs:
             self._retention_due_s = journal.started_s
@@ -119,7 +120,7 @@ class Acting:
             return self._refuse(start, "skipped", reason, "guard run --profiles-dir DIR")
         try:
             spec = self._spec(start, last)
-            extra_s = self._config.profile_duration if start.kind == "cpu-profile" else 0.0
+            extra_s = self._config.profile_duration if start.kind in ("cpu-profile", "heap-profile") else 0.0
             memory_fd = lend(start, self._config)
             try:
                 worker = self.workers.begin(start, spec, time.monotonic(), extra_s, memory_fd)
@@ -164,6 +165,7 @@ class Acting:
             start,
             start.start_ticks or (guilty.start_ticks if guilty else None),
             pids=[process.pid for process in processes],
+            headroom_bytes=last.headroom_bytes if last is not None else None,
             directory=store.category(_category(start.trigger)),
             root=store.root,
             root_id=store.root_id,
@@ -245,6 +247,8 @@ class Acting:
                 self._journal.emit(level, "capability.missing", **fields)
 
     def _note_suspect(self, start: Start, result: Mapping[str, Any]) -> None:
+        if start.kind == "heap-profile":
+            return self._note_type(start, result)
         found = result.get("suspect")
         if start.kind != "growth" or not found:
             return
@@ -255,6 +259,21 @@ class Acting:
             name = self._guilty.get("name", "") if self._guilty.get("pid") == start.pid else ""
             little = {} if enough else {"enough": False}
             self._journal.suspect = {"pid": start.pid, "name": name, **found, **little}
+            self._tell_type()
+
+    def _note_type(self, start: Start, result: Mapping[str, Any]) -> None:
+        """Beside the function that took the memory: the type that grew, and who holds it."""
+        grew = result.get("grew")
+        if grew:
+            before = self._grew.get(start.pid, {})
+            holder = grew["holder"] or (before.get("holder", "") if before.get("type") == grew["type"] else "")
+            self._grew[start.pid] = {"type": grew["type"], "bytes": grew["bytes"], "holder": holder}
+            self._tell_type()
+
+    def _tell_type(self) -> None:
+        known = self._journal.suspect
+        if known is not None and known.get("pid") in self._grew:
+            self._journal.suspect = {**known, "grew": self._grew[known["pid"]]}
 
     def _continue_if_left(self, worker: Worker, outcome: str) -> bool:
         """A profiler that died can leave its process stopped: continue it, unless it or its job was stopped before."""

@@ -101,6 +101,7 @@ class Config:
     sampling_interval: float
     max_samples: int
     heap_interval: int
+    heap_agent: str
     source_locations: bool
     library_frames: bool
     overhead_budget: float | None  # None: no budget

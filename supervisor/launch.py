@@ -105,6 +105,21 @@ def split_environment(data: bytes) -> dict[bytes, bytes]:
     return environment
 
 
+def with_heap_agent(environment: dict[bytes, bytes], mode: str) -> dict[bytes, bytes]:
+    """The environment with the agent's directory first in PYTHONPATH, and what it shall do; the rest as it was.
+
+    The token keeps the agents of two runs apart that share a network: their sockets have names there.
+    """
+    agent = os.path.join(os.path.dirname(os.path.abspath(__file__)), "agent").encode()
+    path = environment.get(b"PYTHONPATH", b"")
+    token = os.urandom(6).hex().encode()
+    return {
+        **environment,
+        b"PYTHONPATH": agent + b":" + path if path else agent,
+        b"_GUARD_AGENT": mode.encode() + b":" + token,
+    }
+
+
 def controlling_terminal(again: Again | None = None) -> Terminal | None:
     """The controlling terminal, or None."""
     try:
@@ -129,6 +144,8 @@ def start(
 
     Raises GuardError with code 127 or 126 when the command can't be run.
     """
+    if config.heap_agent != "none":
+        environment = with_heap_agent(environment, config.heap_agent)
     if not command[0]:
         raise GuardError("the command is empty", hint="guard run -- COMMAND [ARG ...]", code=EXIT_NOT_FOUND)
     terminal = controlling_terminal(again)

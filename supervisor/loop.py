@@ -45,6 +45,7 @@ def policy_of(config: Config, start_s: float = 0.0) -> policy.Policy:
         levels, config.interval, config.cooldown, config.max_actions, profile=not config.no_profiling,
         ready_s=min(max(0.5, 5 * start_s), 2.0), restart_at=restart_at,
         rules=triggers.rules_of(config),
+        heap_agent=config.heap_agent != "none",
     )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ _EVIDENCE_S = 5.0
 ACTIONS: Mapping[str, tuple[str, ...]] = {
     "warning": ("growth", "snapshot"),
     "critical": ("growth", "stacks", "snapshot"),
-    "profiling": ("growth", "stacks", "cpu-profile", "snapshot"),
+    "profiling": ("growth", "stacks", "cpu-profile", "snapshot", "heap-profile"),
 }
 # What a trigger starts. What a state of memory asks for goes first, and ends what runs for a trigger.
 TRIGGERED: Mapping[str, tuple[str, ...]] = {
@@ -42,6 +42,7 @@ COST_BYTES: Mapping[str, int] = {
     "stacks": 20 * MIB,
     "growth": 20 * MIB,
     "cpu-profile": 32 * MIB,
+    "heap-profile": 32 * MIB,
 }
 
 
@@ -62,7 +63,7 @@ def begin(
     reason: str,
 ) -> State:
     """Queue what the state asks for, within budget and cooldown."""
-    wanted = ACTIONS[state.name]
+    wanted = _wanted(state.name, policy)
     if state.outside:
         wanted = tuple(kind for kind in wanted if kind == "snapshot")
     elif culprit is None:
@@ -122,6 +123,16 @@ def answer(
 def account(kind: str, trigger: str = "") -> str:
     """What an action is counted under. Triggers have a budget of their own: what they take, memory doesn't lack."""
     return f"{kind} by triggers" if trigger else kind
+
+
+def _wanted(state: str, policy: Policy) -> tuple[str, ...]:
+    """With an agent in the target heap evidence is cheap: from the first state on, to see what grew by the next."""
+    wanted = ACTIONS[state]
+    if not policy.heap_agent:
+        return wanted
+    first = 2 if "stacks" in wanted else 1
+    rest = (kind for kind in wanted[first:] if kind != "heap-profile")
+    return (*wanted[:first], "heap-profile", *rest)
 
 
 def _refusal(state: State, kind: str, trigger: str, policy: Policy, now_s: float) -> str:

@@ -38,6 +38,7 @@ class Policy:
     ready_s: float = 0.5  # from a worker's start to its first stack
     restart_at: Level | None = None
     rules: triggers.Rules = field(default_factory=triggers.Rules)
+    heap_agent: bool = False  # the target has one, where it is a Python
 
 
 @dataclass(frozen=True, slots=True)

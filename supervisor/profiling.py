@@ -29,13 +29,12 @@ PID_DURATION_S = 10.0
 _FINISH_S = 30.0  # for a worker to write what it has once its process is gone
 _TICK_S = 0.2
 _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-HEAP_HINT = "pip install memray && python -m memray run -o heap.bin SCRIPT"
 
 
 class Wish:
     """What the command line asks for. `duration_s` None: the whole life of a command; `output` is absolute or None."""
 
-    __slots__ = ("as_json", "cpu", "duration_s", "flags", "heap", "mode", "output")
+    __slots__ = ("as_json", "cpu", "duration_s", "flags", "heap", "heap_asked", "mode", "output")
 
     def __init__(
         self,
@@ -51,20 +50,18 @@ class Wish:
         if mode not in MODES:
             raise UsageError(f"--mode {mode!r}: not accepted", why=f"it takes {', '.join(MODES)}")
         self.cpu, self.heap = (cpu, heap) if cpu or heap else (True, True)
+        self.heap_asked = heap
         self.mode = mode
         self.duration_s = duration_s
         self.output = None if output is None else checked_output(output)
         self.flags = flags
         self.as_json = as_json
-        if self.heap and not self.cpu and not heap_engine():
-            raise UsageError(
-                "--heap: this guard has no heap profiler", why="it takes CPU profiles only", hint=HEAP_HINT
-            )
 
-
-def heap_engine() -> bool:
-    """Whether heap profiles can be taken."""
-    return "heap-profile" in workers.DEADLINES_S
+    def heap_agent(self, given: str) -> str:
+        """The agent for a command: beside a CPU profile the one that costs least, alone the one that tells most."""
+        if given != "none" or not self.heap:
+            return given
+        return "census" if self.cpu else "memray"
 
 
 def checked_output(path: str) -> str:
@@ -112,6 +109,7 @@ def of_command(
     """
     environment = launch.original_environment() if environ is None else launch.split_environment(environ)
     config = settle(given, run.text_environment(environment), wish.mode)
+    config.heap_agent = wish.heap_agent(config.heap_agent)
     place = Place(config, wish.mode, command)
     own = _own(wish, command, environment, config, place)
     try:
@@ -137,7 +135,7 @@ def _own(
 ) -> ownprofile.Launch:
     """A Node profiles itself for its whole life, a Bun can't be profiled otherwise."""
     program = ownprofile.program_of(command, environment, config.chdir)
-    kinds = (*(["cpu-profile"] if wish.cpu else ()), *(["heap-profile"] if wish.heap and heap_engine() else ()))
+    kinds: tuple[str, ...] = ("cpu-profile",) if wish.cpu else ()
     if wish.duration_s is not None and engine.choose(engine.Facts(program)) != engine.BUN:
         kinds = ()
     return ownprofile.prepare(
@@ -189,7 +187,7 @@ class Outcome:
     @property
     def files(self) -> list[str]:
         """Paths of all evidence."""
-        return [path for result in self.results.values() for path in result.get("paths", ())]
+        return [path for kind in sorted(self.results) for path in self.results[kind].get("paths", ())]
 
     @property
     def failures(self) -> list[GuardError]:
@@ -238,10 +236,8 @@ class _Session:
     def begin(self, *, whole_life: bool) -> None:
         """Start the workers."""
         kinds = ["cpu-profile"] if self.wish.cpu else []
-        if self.wish.heap and heap_engine():
+        if self.wish.heap:
             kinds.append("heap-profile")
-        elif self.wish.heap:
-            self.outcome.absent["heap-profile"] = f"this guard has no heap profiler; try: {HEAP_HINT}"
         process = sample.read_process(self.pid)
         now_s = time.monotonic()
         for kind in kinds:
@@ -330,12 +326,19 @@ class _Session:
             elif (found := self.workers.ended(entry.pid, entry.status)) is not None:
                 worker, result = found
                 if worker.start.kind != "retention":
-                    self.outcome.results[worker.start.kind] = result
+                    self._take_in(worker.start.kind, result)
                 if not self.workers.running:
                     self._done()
         if self._progress.shown:
             news = next((worker.news() for worker in self.workers.running.values()), {})
             self._progress.show(time.monotonic() - self._began_s, news.get("samples"))
+
+    def _take_in(self, kind: str, result: dict[str, Any]) -> None:
+        """A result; what wasn't asked for by its name and can't be had is absent and no failure."""
+        if kind == "heap-profile" and not self.wish.heap_asked and result.get("outcome") != "ok":
+            self.outcome.absent[kind] = f"{result.get('said', '')}; try: {result.get('hint', '')}"
+        else:
+            self.outcome.results[kind] = result
 
     def _done(self) -> None:
         """The last worker ended: put the profile where it was wished for, and tell."""

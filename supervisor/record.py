@@ -203,8 +203,15 @@ def suspect_words(suspect: Mapping[str, Any] | None) -> str:
     amount = human_bytes(suspect["bytes"])
     return (
         f"{where}, function {printable(str(suspect['function']))}{printable(place)}: "
-        f"{human_percent(suspect['share'])} of its growth ({amount})"
+        f"{human_percent(suspect['share'])} of its growth ({amount}){_grown(suspect.get('grew'))}"
     )
+
+
+def _grown(grew: Mapping[str, Any] | None) -> str:
+    if not grew:
+        return ""
+    held = f", held by {printable(str(grew['holder']))}" if grew.get("holder") else ""
+    return f"; {printable(str(grew['type']))} grew by {human_bytes(grew['bytes'])}{held}"
 
 
 def closing_lines(record: Mapping[str, Any], run_path: str | None) -> list[str]:

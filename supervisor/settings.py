@@ -186,6 +186,8 @@ SETTINGS: tuple[Setting, ...] = (
             group="profiler", aliases=("CPU_PROF_MAX_SAMPLES", "BUN_CPU_PROF_MAX_SAMPLES")),
     Setting("heap-interval", "size", 1024, "Bytes between allocation samples.",
             group="profiler", aliases=("HEAP_PROF_INTERVAL", "BUN_HEAP_PROF_INTERVAL")),
+    Setting("heap-agent", "", "none", "Put an agent for heap evidence into each Python that the target starts.",
+            group="profiler", choices=("none", "census", "tracemalloc", "memray")),
     Setting("source-locations", "switch", PRESET, "Full file names and line numbers in frames.",
             group="profiler", aliases=("PRESERVE_SOURCE_LOCATIONS", "BUN_PRESERVE_SOURCE_LOCATIONS")),
     Setting("library-frames", "switch", PRESET, "Keep frames of libraries.", group="profiler"),

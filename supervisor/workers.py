@@ -21,6 +21,7 @@ DEADLINES_S = {
     "snapshot": 20.0,
     "stacks": 15.0,
     "cpu-profile": 30.0,
+    "heap-profile": 60.0,
     "growth": float("inf"),
     "retention": 120.0,
     "hook": 10.0,
@@ -30,7 +31,7 @@ DEADLINES_S = {
 }
 _MOST_RESULT = 65536
 _LENT_FD = 3
-PROFILERS = ("stacks", "growth", "cpu-profile")
+PROFILERS = ("stacks", "growth", "cpu-profile", "heap-profile")
 REACTIONS = ("hook", "notify", "pyroscope")  # these belong to no process, and may outlast the run
 READ = b"read\n"  # a worker's line: the process that was stopped for it runs again
 
@@ -152,6 +153,7 @@ def spec_of(config: Config, start: Start, start_ticks: int | None, **place: Any)
         "duration": config.profile_duration,
         "source_locations": config.source_locations,
         "library_frames": config.library_frames,
+        "heap_agent": config.heap_agent,
         **place,
     }
 

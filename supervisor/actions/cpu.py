@@ -22,6 +22,7 @@ from supervisor.sample import ProcTree
 SLICE_S = 3
 _FIRST_S = 1  # of a profile: the plan rests on a guess until something was measured
 _RETRY_S = 0.05
+HEAP_AGENT = "_guard_agent.py"  # a thread of guard's own in the target
 _MOST_REASONS = 8
 _MOST_RATES = 200
 # Waiting doesn't help.
@@ -174,6 +175,7 @@ class _Recording:
 
     def _take_in(self, piece: recorder.Piece) -> None:
         self.interrupted = piece.interrupted
+        piece.counts = {stack: weight for stack, weight in piece.counts.items() if HEAP_AGENT not in stack}
         self.pace.learn(piece.plan, piece.metered_cost_s, piece.metered_ticks)
         if piece.late:
             self.pace.fell_behind(0.95 * piece.ticks / max(0.1, piece.seconds))

@@ -26,27 +26,32 @@ _MOST_TREE_ROWS = 200
 _MOST_INDENT = 30
 _MOST_NAME = 200
 _SPECIAL = "\\`*<>[]|&~"
-_UNITS = {"cpu": "samples", "growth": "bytes"}
+_UNITS = {"cpu": "samples", "growth": "bytes", "heap": "bytes"}
 _MEANING = {
     "cpu": "This CPU profile names the code that was busy, not the code that holds memory. "
     "For what holds memory, look at the growth profile.",
     "growth": "This growth profile charges the bytes that the process gained between two stack samples "
     "to the code that was running then: it names who was at work while memory grew. "
     "A heap profile names allocations.",
+    "heap": "This heap profile names what is held: by whom it was allocated, or of which type it is and who refers to "
+    "it. Memory that C code holds for itself is only in the growth profile.",
 }
 
 
 class Profile:
     """What a summary is made of.
 
-    `kind` is `cpu` (counts are `samples`) or `growth` (counts are `bytes`), and `unit` says so again. `head`
+    `kind` is `cpu` (counts are `samples`), `growth` or `heap` (counts are `bytes`), and `unit` says so again. `head`
     are the rows of the head table, name and value. `notes` are plain paragraphs right below the title (code
     spans stay). `seconds_per_sample` is the time one CPU sample stands for, None where that isn't known.
     `data` goes into the block for programs and must be something that JSON can hold. `meaning` says what the
-    weights tell where that isn't the kind's usual. Raises `ValueError` for another kind or unit.
+    weights tell where that isn't the kind's usual; `sections` are Markdown of one's own, below the head table. Raises
+    `ValueError` for another kind or unit.
     """
 
-    __slots__ = ("counts", "data", "head", "kind", "meaning", "notes", "seconds_per_sample", "title", "unit")
+    __slots__ = (
+        "counts", "data", "head", "kind", "meaning", "notes", "seconds_per_sample", "sections", "title", "unit",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -60,9 +65,10 @@ class Profile:
         seconds_per_sample: float | None,
         data: dict[str, object],
         meaning: str = "",
+        sections: tuple[str, ...] = (),
     ) -> None:
         if _UNITS.get(kind) != unit:
-            raise ValueError(f"a profile is cpu in samples or growth in bytes; saw {kind!r} in {unit!r}")
+            raise ValueError(f"a profile is cpu in samples, growth or heap in bytes; saw {kind!r} in {unit!r}")
         self.title = title
         self.kind = kind
         self.counts = counts
@@ -72,6 +78,7 @@ class Profile:
         self.seconds_per_sample = seconds_per_sample
         self.data = data
         self.meaning = meaning or _MEANING[kind]
+        self.sections = sections
 
     def weight(self, weight: int) -> str:
         """A weight for people: `12.3 MiB`, `120`, or `120 (600.0 ms)` where a sample's time is known."""
@@ -92,6 +99,7 @@ def render(profile: Profile) -> str:
     parts.append(profile.meaning)
     head = [*profile.head, ("Total", _total(profile, total)), ("Functions", f"{len(functions):,}")]
     parts.append("\n".join(["| | |", "|---|---|", *(f"| {plain(name)} | {plain(value)} |" for name, value in head)]))
+    parts += profile.sections
     if total > 0:
         parts += _top(profile, functions, total)
         parts += ["## Hot Functions (Self)", _hot(profile, functions, total)]

@@ -171,10 +171,13 @@ def _text(outcome: Any) -> str:
     for kind, result in outcome.results.items():
         if result.get("outcome") != "ok":
             continue
-        lines.append(
-            f"guard: {kind} of {outcome.pid}: {result.get('samples', 0):,} samples at "
-            f"{result.get('used_rate_hz', 0):.4g} Hz over {human_duration(result.get('seconds', 0.0))}"
-        )
+        if kind == "heap-profile":
+            lines.append(_heap(outcome.pid, result))
+        else:
+            lines.append(
+                f"guard: {kind} of {outcome.pid}: {result.get('samples', 0):,} samples at "
+                f"{result.get('used_rate_hz', 0):.4g} Hz over {human_duration(result.get('seconds', 0.0))}"
+            )
         lines += [
             f"  {each['share'] * 100:5.1f} %  {printable(each['function'])}"
             + (f"  {printable(each['file'])}:{each['line'] or ''}".rstrip(":") if each["file"] else "")
@@ -184,14 +187,25 @@ def _text(outcome: Any) -> str:
         if used < asked:
             lines.append(f"  {asked} Hz were asked; {result['rate_reason'].rpartition('; then ')[2]}")
     lines += [f"guard: {kind}: {why}" for kind, why in outcome.absent.items()]
-    summary = next((path for path in outcome.files if path.endswith(".md")), None)
+    summaries = [path for path in outcome.files if path.endswith(".md")]
     if outcome.moved:
         lines.append(f"guard: evidence is not where it was wanted: {printable(outcome.moved)}")
     if outcome.output:
         lines.append(f"guard: written to {printable(outcome.output)}")
-    if summary:
-        lines.append(f"guard: read {printable(summary)}")
+    lines += [f"guard: read {printable(summary)}" for summary in summaries]
     return "".join(line + "\n" for line in lines)
+
+
+def _heap(pid: int, result: dict[str, Any]) -> str:
+    from supervisor.console import printable
+    from supervisor.quantities import human_bytes
+
+    line = f"guard: heap-profile of {pid} ({result.get('engine', '')}): "
+    grew = result.get("grew")
+    if not grew:
+        return line + f"{result.get('samples', 0):,} objects looked at; no type grew beyond chance"
+    holder = f", held by {printable(grew['holder'])}" if grew["holder"] else ""
+    return line + f"{printable(grew['type'])} grew most, by {human_bytes(grew['bytes'])}{holder}"
 
 
 def _write(fd: int, text: str) -> None:

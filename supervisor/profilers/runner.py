@@ -163,13 +163,19 @@ def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:
     process.wait()
 
 
-def pause(seconds: float) -> bool:
-    """Sleep, SIGINT let in as in `run`; whether guard asked for the end meanwhile."""
+def pause(seconds: float, until: int | None = None) -> bool:
+    """Sleep, SIGINT let in as in `run`; whether guard asked for the end meanwhile.
+
+    With `until` no longer than until that descriptor (a pidfd) is readable.
+    """
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
         try:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
-            time.sleep(seconds)
+            if until is None:
+                time.sleep(seconds)
+            else:
+                select.select([until], [], [], seconds)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     except Interrupted:

@@ -74,7 +74,7 @@ def documents(profiles: Path) -> Iterator[tuple[str, Any]]:
 
 
 def test_every_file_of_a_real_run_is_as_its_schema_says(start: Callable[..., Any], tmp_path: Path) -> None:
-    options = [*stepping.FULL, *REACTING, "--log-level", "debug", "--ship", str(tmp_path)]
+    options = [*stepping.FULL, *REACTING, "--heap-agent", "census", "--log-level", "debug", "--ship", str(tmp_path)]
     run = stepping.begin(start, options)
     for one in documents(run.profiles):  # the start record, a run that lives
         assert faults(*one) == []
@@ -83,6 +83,7 @@ def test_every_file_of_a_real_run_is_as_its_schema_says(start: Callable[..., Any
     stepping.tell(run, "grow 130")
     run.wait_for("state.changed", to="profiling")
     run.wait_for("action.finished", action="cpu-profile")
+    run.wait_for("action.finished", action="heap-profile", state="profiling")
     stepping.order(run, "exit 0")
     assert run.end() == 0, run.events
     found = list(documents(run.profiles))
@@ -92,7 +93,7 @@ def test_every_file_of_a_real_run_is_as_its_schema_says(start: Callable[..., Any
         "a schema that nothing was held against"
     )
     metas = {document["kind"] for name, document in found if name == "meta"}
-    assert metas == {"snapshot", "stacks", "growth", "cpu-profile"}
+    assert metas == {"snapshot", "stacks", "growth", "cpu-profile", "heap-profile"}
 
 
 def test_a_field_that_is_missing_or_unknown_is_found() -> None:

@@ -16,6 +16,7 @@ def after(*results: tuple[str, int, bool]) -> dict[str, Any]:
     """The suspect after growth found these functions, with these bytes, on enough or not."""
     acting = object.__new__(Acting)
     acting._guilty = {"pid": 7, "name": "app", "rss_bytes": 9}
+    acting._grew = {}
     acting._journal = SimpleNamespace(suspect=dict(acting._guilty))  # type: ignore[assignment]
     for function, size, enough in results:
         found = {"function": function, "file": "a.py", "line": 1, "share": 1.0, "bytes": size}
@@ -39,3 +40,19 @@ def test_enough_comes_before_little_and_more_before_less(
     found = after(*results)
     assert (found["function"], found.get("enough", True), found["name"]) == (function, sure, "app")
     assert record.suspect_words(found).startswith("process 7" if sure else "on little evidence process 7")
+
+
+def test_the_type_that_grew_stands_beside_the_function_whichever_comes_first() -> None:
+    acting = object.__new__(Acting)
+    acting._guilty, acting._grew = {"pid": 7, "name": "app", "rss_bytes": 9}, {}
+    acting._journal = SimpleNamespace(suspect=dict(acting._guilty))  # type: ignore[assignment]
+    heap, growth = Start("heap-profile", "critical", 7, ""), Start("growth", "warning", 7, "")
+    grew = {"type": "bytes", "bytes": 5_000_000, "more": 5, "holder": "__main__.pages", "chain": []}
+    acting._note_suspect(heap, {"grew": grew})
+    found = {"function": "f", "file": "a.py", "line": 1, "share": 1.0, "bytes": 9}
+    acting._note_suspect(growth, {"suspect": found, "enough": True})
+    acting._note_suspect(heap, {"grew": {**grew, "bytes": 6_000_000, "holder": ""}})  # it ran out of time
+    acting._note_suspect(heap, {"grew": None})
+    suspect = acting._journal.suspect or {}
+    assert suspect["grew"] == {"type": "bytes", "bytes": 6_000_000, "holder": "__main__.pages"}
+    assert record.suspect_words(suspect).endswith("; bytes grew by 6 MB, held by __main__.pages")

@@ -107,7 +107,7 @@ def test_a_jump_past_all_thresholds_passes_every_state() -> None:
     )
     assert changes(effects) == [("ok", "warning"), ("warning", "critical"), ("critical", "profiling")]
     assert starts(effects) == [("growth", "profiling", 10), ("stacks", "profiling", 10)]
-    assert [start.kind for start in state.queue] == ["cpu-profile", "snapshot"]
+    assert [start.kind for start in state.queue] == ["cpu-profile", "snapshot", "heap-profile"]
 
 
 def test_at_once_when_the_limit_is_near_in_time() -> None:
@@ -247,7 +247,7 @@ def test_without_profiling_only_snapshots_and_a_reason() -> None:
     _, effects = play(*[reading(t, process(rss_mb=500)) for t in (0, 5)], policy=replace(POLICY, profile=False))
     assert starts(effects) == [("snapshot", "profiling", 10)]
     assert set(skips(effects)) == {
-        (kind, "profiling is off (--no-profiling)") for kind in ("growth", "stacks", "cpu-profile")
+        (kind, "profiling is off (--no-profiling)") for kind in ("growth", "stacks", "cpu-profile", "heap-profile")
     }
 
 

@@ -1,0 +1,264 @@
+"""Heap evidence by the agent that `--heap-agent` put into the target: censuses and what grew between two of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import Any
+
+from supervisor import evidence, sample
+from supervisor.actions import heap_report, heap_sites
+from supervisor.actions.task import Task
+from supervisor.analysis import census, folded
+from supervisor.analysis.census import Row
+from supervisor.profilers import agent, runner
+from supervisor.profilers.pyspy import Failure
+from supervisor.quantities import human_bytes
+
+SUFFIX = ".census.json"
+_CENSUS_S = 3.0
+_CHAIN_S = 1.0
+_LATE_S = 6.0  # an agent whose thread gets no turn answers late
+_BETWEEN_S = 3.0
+_FIRST_S = 0.5
+_LONGEST_S = 30.0
+_MOST_CHAINS = 3
+_EXPLAINS = 0.3
+_TELLING_BYTES = 8 << 20
+_MOST_CENSUS_BYTES = 8 << 20
+_OBJECT_SHARE = 24  # one part in so many of a process's memory is what a list of all its objects takes
+
+
+class Census:
+    """A census with when it was taken and how large the process was. `sites`: bytes by tracemalloc's site."""
+
+    def __init__(self, answer: dict[str, Any], at: float, rss_bytes: int, sites: dict[str, int] | None = None) -> None:
+        self.answer = answer
+        self.at = at
+        self.rss_bytes = rss_bytes
+        self.sites = sites or {}
+
+    def document(self, pid: int, start_ticks: int) -> dict[str, Any]:
+        """As it is kept beside the report."""
+        return {"schema_version": 1, "pid": pid, "start_ticks": start_ticks, "at": self.at,
+                "rss_bytes": self.rss_bytes, "sites": self.sites, "census": self.answer}  # fmt: skip
+
+
+class Heap:
+    """One heap profile by the agent of a process."""
+
+    def __init__(self, task: Task, pid: int, hello: dict[str, Any]) -> None:
+        self.task = task
+        self.pid = pid
+        self.mode = str(hello.get("mode", "census"))
+        self.trouble = str(hello.get("trouble", ""))
+        self.first: Census | None = None
+        self.last: Census | None = None
+        self.chains: dict[str, dict[str, Any]] = {}
+        self.traces: dict[str, Any] = {}
+        self.hold_s = 0.0
+        self.interrupted = False
+        process = sample.read_process(pid)
+        self.start_ticks = process.start_ticks if process else 0
+        self.rss_bytes = (process.rss_bytes if process else None) or 0
+
+    def check_room(self) -> None:
+        """A census lists the process's objects. Raises Failure where the limit leaves no room for that."""
+        room = self.task.spec.get("headroom_bytes")
+        needed = self.rss_bytes // _OBJECT_SHARE
+        if isinstance(room, int) and room < needed:
+            said = f"headroom of {human_bytes(room)} is less than a census may take ({human_bytes(needed)})"
+            raise Failure("no-room", said, "guard run --warning 50%, for a census while there is room")
+
+    def count(self) -> None:
+        """Take a census, and tracemalloc's sites where that is on. Raises Failure."""
+        answer = agent.ask(self.pid, f"census {_CENSUS_S}", _CENSUS_S + _LATE_S)
+        if "types" not in answer:
+            raise Failure("agent-failed", str(answer.get("error", "no answer")), f"guard doctor --pid {self.pid}")
+        self._hold(answer)
+        sites: dict[str, int] = {}
+        if self.mode == "tracemalloc":
+            room = self.task.spec.get("headroom_bytes")
+            most = room // 2 if isinstance(room, int) else 1 << 30
+            self.traces = agent.ask(self.pid, f"traces {most}", 10 * _LATE_S)
+            self._hold(self.traces)
+            sites = heap_sites.innermost(self.traces)
+        process = sample.read_process(self.pid)
+        rss = (process.rss_bytes if process else None) or self.rss_bytes
+        taken = Census(answer, time.time(), rss, sites)
+        if self.first is None:
+            self.first = taken
+        else:
+            self.last = taken
+
+    def ask_holders(self) -> None:
+        """Who holds what grew most. A process that ends meanwhile just isn't asked."""
+        for row in self.grown()[:_MOST_CHAINS]:
+            try:
+                answer = agent.ask(self.pid, f"chain {_CHAIN_S} {row.type}", _CHAIN_S + _LATE_S)
+            except Failure:
+                return
+            self._hold(answer)
+            if "chain" in answer:
+                self.chains[row.type] = answer
+
+    def _hold(self, answer: dict[str, Any]) -> None:
+        held = answer.get("longest_hold_s")
+        self.hold_s = max(self.hold_s, held if isinstance(held, int | float) else 0.0)
+
+    def grown(self) -> list[Row]:
+        """What has more than at the first census; of one census, nothing."""
+        if self.first is None or self.last is None:
+            return []
+        return census.grew(self.first.answer, self.last.answer)
+
+    # -- how long -------------------------------------------------------------------------------------------------
+
+    def follow(self, seconds: float | None) -> None:
+        """Censuses now and again, with growing pauses, until the time is up, the process ends or guard says so."""
+        until_s = float("inf") if seconds is None else time.monotonic() + seconds
+        ended = _pidfd(self.pid)
+        self.count()
+        pause_s = _FIRST_S
+        while not self.interrupted and (left_s := until_s - time.monotonic()) > 0.05:
+            self.interrupted = runner.pause(min(pause_s, left_s), ended)
+            pause_s = min(2 * pause_s, _LONGEST_S)
+            if self._gone():
+                return
+            try:
+                self.count()
+                self.ask_holders()
+            except Failure:
+                if self._gone():
+                    return
+                raise
+
+    def _gone(self) -> bool:
+        process = sample.read_process(self.pid)
+        return process is None or process.state in ("Z", "X") or process.start_ticks != self.start_ticks
+
+    def look_back(self) -> bool:
+        """Take an earlier census of this run as the first; whether there is one."""
+        folder = str(self.task.spec["directory"])
+        try:
+            names = sorted(name for name in os.listdir(folder) if name.endswith(SUFFIX))
+        except OSError:
+            return False
+        for name in names:  # the earliest: a slow leak shows best over a long time
+            data = evidence.read_file(os.path.join(folder, name), _MOST_CENSUS_BYTES)
+            try:
+                found = json.loads(data or b"")
+                if (found["pid"], found["start_ticks"]) == (self.pid, self.start_ticks):
+                    self.first = Census(found["census"], float(found["at"]), int(found["rss_bytes"]), found["sites"])
+                    return True
+            except (ValueError, KeyError, TypeError):
+                continue
+        return False
+
+    # -- what came of it ------------------------------------------------------------------------------------------
+
+    def finish(self, reason: str) -> dict[str, Any]:
+        """Write the report; the result for the watcher. There is one census at least."""
+        assert self.first is not None
+        newest = self.last or self.first
+        rows, grown = census.rows(newest.answer), self.grown()
+        objects = int(newest.answer.get("objects", 0))
+        looked_at = int(newest.answer.get("looked_at", 0))
+        gained = newest.rss_bytes - self.first.rss_bytes
+        explained = census.total_bytes(newest.answer) - census.total_bytes(self.first.answer)
+        unexplained = self.last is not None and gained >= _TELLING_BYTES and explained < _EXPLAINS * gained
+        top = grown[0] if grown and not unexplained else None
+        seconds = newest.at - self.first.at
+        basis = f"{looked_at:,} of {objects:,} objects"
+        notes = self._notes(top, unexplained, gained, explained)
+        notes.append(f"Counts and bytes are estimates from {basis}; no value was read, only types, sizes and names.")
+        sections = [heap_report.types_section(rows), heap_report.modules_section(rows)]
+        counts = heap_report.by_type(rows, self.chains, grown=False)
+        title = f"Heap of process {self.pid}"
+        if self.last is not None:
+            sections.insert(0, heap_report.grew_section(grown, self.chains, seconds))
+            if grown:
+                counts = heap_report.by_type(grown, self.chains, grown=True)
+                title = f"What grew in process {self.pid}"
+        if self.traces.get("sites"):
+            counts = heap_sites.counts(self.traces)
+            title = f"Allocations held by process {self.pid}"
+            if self.last is not None:
+                sections.insert(1, heap_report.sites_section(self.first.sites, newest.sites, seconds))
+        elif self.traces:
+            notes.append(f"tracemalloc's sites were not read: {self.traces.get('error', 'no answer')}.")
+        facts = {
+            "engine": f"agent, {self.mode}",
+            "engine_reason": reason,
+            "engine_refused": self.trouble or None,
+            "samples": looked_at,
+            "errors": 0,
+            "objects": objects,
+            "rss_bytes": newest.rss_bytes,
+            "gained_bytes": gained,
+            "explained_bytes": explained,
+            "between_s": round(seconds, 3),
+            "longest_stop_s": round(self.hold_s, 4),
+            "grew": self._told(top) if top is not None else None,
+        }
+        head = [("Objects", f"{objects:,}"), ("Resident", human_bytes(newest.rss_bytes))]
+        if self.last is not None:
+            head.append(("Gained", human_bytes(max(0, gained))))
+        self.task.write(SUFFIX, json.dumps(newest.document(self.pid, self.start_ticks)) + "\n")
+        heap_report.publish(
+            self.task,
+            self.pid,
+            counts,
+            title=title,
+            basis=basis,
+            head=head,
+            notes=notes,
+            sections=sections,
+            facts=facts,
+        )
+        result = {key: facts[key] for key in ("engine", "engine_reason", "samples", "longest_stop_s", "grew")}
+        return {**result, "top": _top(counts)}
+
+    def _notes(self, top: Row | None, unexplained: bool, gained: int, explained: int) -> list[str]:
+        notes = []
+        if top is not None:
+            told = self._told(top)
+            holder = f", held by `{told['holder']}`" if told["holder"] else ""
+            notes.append(f"`{top.type}` grew most: {human_bytes(top.more_bytes)} in {top.more:,} more objects{holder}.")
+        if unexplained:
+            notes.append(
+                f"Python's objects explain {human_bytes(max(0, explained))} of the {human_bytes(gained)} that the "
+                "process gained: the rest is memory that C code holds, or that is free and wasn't given back. "
+                "The growth profile names who took it."
+            )
+        elif self.last is not None and top is None:
+            notes.append("No type grew beyond what sampling explains.")
+        if self.last is None:
+            notes.append("This is one census; what grew shows with the next one.")
+        if self.trouble:
+            notes.append(f"memray was asked for and couldn't be had ({self.trouble}); tracemalloc ran instead.")
+        return notes
+
+    def _told(self, row: Row) -> dict[str, Any]:
+        found = self.chains.get(row.type, {})
+        return {"type": row.type, "more": row.more, "bytes": row.more_bytes, "holder": str(found.get("holder") or ""),
+                "chain": [str(each) for each in found.get("chain", ())]}  # fmt: skip
+
+
+def _pidfd(pid: int) -> int | None:
+    """A descriptor that tells of the process's end; kept as long as the worker lives."""
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return None
+
+
+def _top(counts: folded.Counts) -> list[dict[str, Any]]:
+    """The first frames by self weight."""
+    total = sum(counts.values()) or 1
+    return [
+        {"function": each.function, "file": each.file, "line": each.line, "share": round(each.self_weight / total, 4)}
+        for each in folded.by_function(counts)[:5]
+        if each.self_weight
+    ]

@@ -1,0 +1,358 @@
+"""The agent's counting: objects by type, and who holds them. In the target, so bounded and careful.
+
+What a census looks at is a sample, but for large containers, which are all looked at. Objects are picked by expressions
+that run in C from end to end, and exact tuples never are: one that is still being built must have no second holder
+(PyTuple_Resize). They and all that the collector doesn't track (str, bytes, numpy arrays) are found through who refers
+to them, where each reference counts as one part of its object. References to what was picked are held for a moment, so
+that an object may be finalised in this thread, as any thread's garbage collection may do it.
+
+No code of the target's runs: no `__sizeof__`, `__len__`, `__hash__`, `__eq__` or property of its classes. No value
+leaves the process: names of types, modules, functions, variables and attributes do, sizes and counts.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from _collections import deque
+from _functools import partial
+from itertools import chain as chained
+from itertools import compress, filterfalse, islice, repeat, starmap
+from operator import is_, is_not, lt, methodcaller
+from os import urandom
+from time import monotonic, sleep
+
+try:
+    from _json import encode_basestring_ascii as _quoted
+except ImportError:  # a Python without that accelerator
+    from json.encoder import py_encode_basestring_ascii as _quoted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+SAMPLE = 20_000
+_SPARSE = 64
+_REST_EVERY = 500
+_BIG = 64  # items; containers with more are looked at one by one, if they aren't too many
+_MOST_ITEMS = 1000  # looked at in one of these
+_MOST_IN_ALL = 40_000  # and of a kind of container
+FEW_ITEMS = 32  # looked at in a smaller one
+SCAN_OBJECTS = 1_000_000
+_SCAN_REFERENCES = 150_000
+_MOST_TYPES = 300
+_MOST_HOLDERS = 3
+_MOST_DEPTH = 6
+_MOST_NAME = 200
+_IMMORTAL = 1 << 28
+_GC = 1 << 14  # Py_TPFLAGS_HAVE_GC
+_KINDS = (dict, list, set, deque)
+_EVERYTHING = (None,)
+_call = methodcaller("__call__")
+
+_objects = gc.get_objects
+_referents = gc.get_referents
+_tracked = gc.is_tracked
+_refcount = sys.getrefcount
+_sizeof = sys.getsizeof
+mro_of = type.__dict__["__mro__"].__get__
+names_of = type.__dict__["__dict__"].__get__
+_qualname = type.__dict__["__qualname__"].__get__
+_module = type.__dict__["__module__"].__get__
+_flags = type.__dict__["__flags__"].__get__
+
+
+def encoded(value: Any) -> str:
+    """JSON, without the module."""
+    if isinstance(value, str):
+        return str(_quoted(value))
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else "true" if value else "false"
+    if isinstance(value, dict):
+        return "{{{}}}".format(",".join(f"{_quoted(str(key))}:{encoded(each)}" for key, each in value.items()))
+    if isinstance(value, (list, tuple)):
+        return "[{}]".format(",".join([encoded(each) for each in value]))
+    return repr(value)
+
+
+def type_name(kind: type) -> str:
+    """`module.Qualname`; of builtins the name alone."""
+    try:
+        module = _module(kind)
+    except AttributeError:
+        module = None
+    name = str(_qualname(kind))[:_MOST_NAME]
+    return f"{module[:_MOST_NAME]}.{name}" if isinstance(module, str) and module != "builtins" else name
+
+
+def _base_references() -> int:
+    """What `_refcount` says in a loop over a list of an object that nobody else holds."""
+    for each in [object()]:
+        return _refcount(each)
+    return 0
+
+
+def count() -> int:
+    """How many objects the collector tracks."""
+    return sum(map(len, map(_objects, _EVERYTHING)))
+
+
+def prime(number: int) -> int:
+    """The next prime: a stride that hardly meets the period at which a loop's objects lie."""
+    while any(number % by == 0 for by in range(2, int(number**0.5) + 1)):
+        number += 1
+    return number
+
+
+def _in_one_go(*steps: Callable[[], Any]) -> None:
+    """Call one after the other from C: no other thread gets its turn between two of them."""
+    deque(map(_call, steps), 0)
+
+
+def pick(total: int, most: int) -> tuple[list[Any], float]:
+    """About so many of all tracked objects, without the tuples, and how many objects one of them stands for."""
+    every: list[Any] = []
+    kept: list[Any] = []
+    listed = chained.from_iterable(map(_objects, _EVERYTHING))
+    objects: Any = listed
+    no_tuples = compress(iter(every), map(is_not, map(type, iter(every)), repeat(tuple)))
+    scale = 1.0
+    if total > _SPARSE * most:
+        stride = prime(total // most)
+        scale = total / len(range(0, total, stride))
+        objects = islice(objects, 0, None, stride)
+    elif total > most:
+        # By lot: what a program makes in a loop lies in the heap at a period, which a small stride would meet.
+        noise, level = urandom(total), max(1, 256 * most // total)
+        scale = total / max(1, sum(map(lt, noise, repeat(level))))
+        objects = compress(objects, map(lt, noise, repeat(level)))
+    # To its end at last: a list of all objects lists its own iterator as well, and would keep itself alive.
+    _in_one_go(partial(every.extend, objects), partial(deque, listed, 0), partial(kept.extend, no_tuples), every.clear)
+    return kept, scale
+
+
+def _longest(lengths: list[int]) -> int:
+    """How long containers must be so that no more items are looked at than there is time for."""
+    lengths.sort(reverse=True)
+    looked_at = 0
+    for length in lengths:
+        looked_at += min(length, _MOST_ITEMS)
+        if looked_at > _MOST_IN_ALL:
+            return length
+    return 0
+
+
+class Big:
+    """The large containers: `found`, and how many items a container of a type must have to be one of them."""
+
+    def __init__(self, total: int) -> None:
+        self.found: list[Any] = []
+        self._longer: list[int] = [sys.maxsize] * len(_KINDS)
+        self.atomic_dicts = False
+        if total > SCAN_OBJECTS:
+            return
+        self.atomic_dicts = sys.version_info < (3, 14) and total <= _SCAN_REFERENCES
+        lengths: list[list[int]] = [[] for _ in _KINDS]
+        self._go_through(lambda number, mine: partial(lengths[number].extend, map(len, mine)), atomic=False)
+        for number, found in enumerate(lengths):
+            self._longer[number] = max(_BIG, _longest(found))
+        self._go_through(self._keep, atomic=self.atomic_dicts)
+        met: set[int] = set()
+        for at in range(len(self.found) - 1, -1, -1):
+            if id(self.found[at]) in met or self.found[at] is lengths or self.found[at] is self.found:
+                del self.found[at]
+            else:
+                met.add(id(self.found[at]))
+
+    def _go_through(self, step: Callable[[int, list[Any]], Callable[[], Any]], *, atomic: bool) -> None:
+        """In one go: for each kind of container, with all there are of it, what `step` makes."""
+        every: list[Any] = []
+        mine: list[Any] = []
+        steps: list[Callable[[], Any]] = [partial(every.extend, chained.from_iterable(map(_objects, _EVERYTHING)))]
+
+        def each_of(number: int, kind: type) -> None:
+            of_kind = compress(iter(every), map(is_, map(type, iter(every)), repeat(kind)))
+            steps.extend((partial(mine.extend, of_kind), step(number, mine), mine.clear))
+
+        for number, kind in enumerate(_KINDS):
+            each_of(number, kind)
+        if atomic:
+            # Dicts of texts and numbers, which the collector doesn't list before Python 3.14; lists hold few of those.
+            others = compress(iter(every), map(is_not, map(type, iter(every)), repeat(list)))
+            found = filterfalse(_tracked, chained.from_iterable(starmap(_referents, (others,))))
+            steps += [partial(mine.extend, found), every.clear, partial(every.extend, iter(mine)), mine.clear]
+            each_of(_KINDS.index(dict), dict)
+        _in_one_go(*steps, every.clear)
+
+    def _keep(self, number: int, mine: list[Any]) -> partial[Any]:
+        long = compress(iter(mine), map(lt, repeat(self._longer[number]), map(len, iter(mine))))
+        return partial(self.found.extend, long)
+
+    def has(self, kind: type, each: Any) -> bool:
+        """Whether a container is one of them."""
+        for at, one in enumerate(_KINDS):
+            if one is kind:
+                return len(each) > self._longer[at]
+        return False
+
+
+class Tally:
+    """Counts and bytes by type, and by who holds them."""
+
+    def __init__(self, big: Big | None = None) -> None:
+        self._big = big
+        self.kinds: dict[int, list[Any]] = {}
+        self.held: dict[tuple[int, int], float] = {}
+        self._plain: dict[int, bool] = {}
+        self._base = _base_references()
+
+    def size(self, each: Any, kind: type) -> int:
+        """Its own bytes, by the type's own C code; where the target would answer, what the object itself takes."""
+        plain = self._plain.get(id(kind))
+        if plain is None:
+            found = next((names["__sizeof__"] for names in map(names_of, mro_of(kind)) if "__sizeof__" in names), None)
+            plain = self._plain[id(kind)] = type(found) is type(object.__sizeof__)
+        try:
+            return int(_sizeof(each, 0) if plain else object.__sizeof__(each) + 16)
+        except Exception:
+            return 0
+
+    def note(self, each: Any, weight: float, owner: type | None) -> None:
+        """Take in an object, or a part of one."""
+        kind = type(each)
+        size = self.size(each, kind) * weight
+        entry = self.kinds.get(id(kind))
+        if entry is None:
+            entry = self.kinds[id(kind)] = [kind, 0.0, 0.0, 0.0]
+        entry[1] += weight
+        entry[2] += size
+        entry[3] += weight * weight
+        if owner is not None:
+            key = (id(kind), id(owner))
+            self.held[key] = self.held.get(key, 0.0) + size
+
+    def walk(self, each: Any, weight: float, most: int, depth: int = 0) -> None:
+        """Take in what it refers to and the collector doesn't list."""
+        found, share = items(each, most)
+        owner, base = type(each), self._base
+        for one in found:
+            kind = type(one)
+            if kind is not tuple and _tracked(one):
+                continue
+            if kind is dict and self._big is not None and self._big.atomic_dicts and self._big.has(kind, one):
+                continue
+            references = _refcount(one) - base
+            if references > _IMMORTAL:
+                continue
+            part = weight * share / max(1, references)
+            self.note(one, part, owner)
+            if depth < _MOST_DEPTH and holds(kind):
+                self.walk(one, part, most, depth + 1)
+
+    def add(self, other: Tally, scale: float) -> None:
+        """Take in another's figures, each standing for `scale` objects."""
+        for key, (kind, number, size, squares) in other.kinds.items():
+            entry = self.kinds.setdefault(key, [kind, 0.0, 0.0, 0.0])
+            entry[1] += number * scale
+            entry[2] += size * scale
+            entry[3] += squares * scale * scale
+        for pair, size in other.held.items():
+            self.held[pair] = self.held.get(pair, 0.0) + size * scale
+
+    def told(self) -> list[dict[str, Any]]:
+        """The types, most bytes first: count, bytes, the spread of the count's estimate, main holders."""
+        names = {id(entry[0]): type_name(entry[0]) for entry in self.kinds.values()}
+        holders: dict[int, list[tuple[float, str]]] = {}
+        for (kind, owner), size in self.held.items():
+            holders.setdefault(kind, []).append((size, names.get(owner, "?")))
+        largest = sorted(self.kinds.values(), key=lambda entry: -entry[2])[:_MOST_TYPES]
+        return [
+            {
+                "type": names[id(kind)],
+                "count": round(number),
+                "bytes": round(size),
+                "spread": round(squares**0.5, 1),
+                "in": [
+                    {"type": name, "bytes": round(part)}
+                    for part, name in sorted(holders.get(id(kind), ()), reverse=True)[:_MOST_HOLDERS]
+                ],
+            }
+            for kind, number, size, squares in largest
+        ]
+
+
+def items(each: Any, most: int = _MOST_ITEMS) -> tuple[list[Any], float]:
+    """What an object refers to, or a part of it and how many items one of that part stands for."""
+    kind = type(each)
+    length = len(each) if kind in CONTAINERS else 0
+    if length <= 2 * most:
+        return _referents(each), 1.0
+    step = prime(-(-length // most))
+    if kind is dict:
+        found = list(islice(chained(each.values(), each.keys()), 0, None, step))
+        return found, 2 * length / max(1, len(found))
+    found = list(islice(each, 0, None, step))
+    return found, length / max(1, len(found))
+
+
+def holds(kind: type) -> bool:
+    """Whether objects of a type may refer to others."""
+    return bool(_flags(kind) & _GC)
+
+
+class _Ids:
+    """`kind in` by identity: a metaclass may define what equality is."""
+
+    def __contains__(self, kind: object) -> bool:
+        return kind is dict or kind is list or kind is set or kind is deque
+
+
+CONTAINERS = _Ids()
+
+
+def census(seconds: float, stopping: Callable[[], bool]) -> dict[str, Any]:
+    """Objects by type, estimated from a sample, within about so many seconds."""
+    began = monotonic()
+    deadline = began + seconds
+    total = count()
+    hold = monotonic() - began
+    at = monotonic()
+    big = Big(total)
+    hold = max(hold, (monotonic() - at) / 2)
+    whole, large, sampled = Tally(), Tally(), Tally(big)
+    found = len(big.found)
+    looked_at = _take_in(large, big.found, None, began + seconds / 2, stopping)
+    whole.add(large, found / max(1, looked_at))
+    at = monotonic()
+    batch, scale = pick(total, SAMPLE)
+    hold = max(hold, monotonic() - at)
+    picked = len(batch)
+    # From the newest on, every seventh first: what time doesn't allow is missing everywhere alike.
+    visited = _take_in(sampled, batch, big, deadline, stopping)
+    whole.add(sampled, scale * picked / max(1, visited))
+    return {"objects": total, "looked_at": looked_at + visited, "seconds": round(monotonic() - began, 4),
+            "longest_hold_s": round(hold, 4), "types": whole.told()}  # fmt: skip
+
+
+def _take_in(tally: Tally, batch: list[Any], without: Big | None, deadline: float, stopping: Callable[[], bool]) -> int:
+    """Take in as much of a batch as there is time for; how much that is. The batch is empty then."""
+    taken = 0
+    at = monotonic()
+    spread = [each for start in range(7) for each in range(start, len(batch), 7)]
+    for number in spread:
+        one, batch[number] = batch[number], None
+        kind = type(one)
+        if without is None or not without.has(kind, one):
+            tally.note(one, 1.0, None)
+            tally.walk(one, 1.0, _MOST_ITEMS if without is None else FEW_ITEMS)
+        one = None
+        taken += 1
+        if taken % (_REST_EVERY if without is not None else 8) == 0:
+            now = monotonic()
+            if stopping() or now >= deadline:
+                break
+            sleep(min(0.05, max(0.001, now - at)))  # as long as it took, others run
+            at = monotonic()
+    batch.clear()
+    return taken
