@@ -158,6 +158,8 @@ class Journal:
         if config.reload and first:
             self._warn_of_reloader()
         if self.store is not None:  # before the event: who reads it finds the record
+            if config.ship is not None:
+                self._expect_shipping(config.ship)
             try:
                 self.store.begin(self._start_record())
             except OSError as error:
@@ -175,6 +177,17 @@ class Journal:
                 self._tell_loop(before, hushed)
             except OSError as error:
                 self.trouble("previous run", error, config.profiles_dir)
+
+    def _expect_shipping(self, url: str) -> None:
+        """Note that this run is to be shipped, so that the next start does it when this one can't."""
+        from supervisor.shipping import ledger
+        from supervisor.shipping.target import parse
+
+        assert self.store is not None
+        try:
+            self.store.note_shipping(ledger.first(url, parse(url)).document())
+        except OSError as error:
+            self.trouble(store.SHIPPED, error, self.store.run_path)
 
     def _warn_of_reloader(self) -> None:
         from supervisor.reloaders import own_reloader

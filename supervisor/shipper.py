@@ -13,9 +13,7 @@ from supervisor.config import Config
 from supervisor.journal import Journal
 from supervisor.model import Sample, Start
 from supervisor.quantities import masked_url
-from supervisor.shipping import ledger
 from supervisor.shipping.target import parse
-from supervisor.store import SHIPPED
 from supervisor.workers import Worker, Workers
 
 KIND = "ship"
@@ -50,18 +48,6 @@ class Shipper:
         self._dropped = False  # the running one was killed: nothing is said of it
         self._leaving = False
         self._deadline_s = float("inf")
-        self._expect()
-
-    def _expect(self) -> None:
-        """Note that this run is to be shipped, so that the next start does it when this one can't."""
-        store = self._journal.store
-        if store is None:
-            return
-        first = ledger.first(self._url, self._target)
-        try:
-            store.note_shipping(first.document())
-        except OSError as error:
-            self._journal.trouble(SHIPPED, error, store.run_path)
 
     def want(self, scope: str, now_s: float, last: Sample | None) -> None:
         """Ship this much as soon as may be: `evidence`, or `all` there is."""
@@ -121,6 +107,8 @@ class Shipper:
             self._leftovers_s = now_s if not scope else self._leftovers_s
         elif outcome == "ok":
             self._wait_s, self._again_s = _AGAIN_S, 0.0
+            if not scope and not leftovers:  # another guard's worker was at one of them
+                self._leftovers_s = now_s + _AGAIN_S
             level = "info" if result.get("files") else "debug"
             self._journal.emit(level, "ship.finished", to=self._to, scope=worker.start.reason, elapsed_s=elapsed_s,
                               **result)  # fmt: skip

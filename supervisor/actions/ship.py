@@ -102,7 +102,7 @@ class Batch:
     ) -> None:
         """Raises OSError when the directory can't be opened, or was replaced."""
         self.way: Way | None = None
-        self.looked = False  # at all the earlier runs
+        self.looked = False  # at all the earlier runs, and none was in other hands
         self._spec = spec
         self._now = now
         self._done = done
@@ -127,9 +127,8 @@ class Batch:
         if self._spec["scope"]:
             self._ship_run(self._spec["run"], self._spec["scope"])
         if self._spec["leftovers"]:
-            for run in self._unfinished():
-                self._ship_run(run, FINAL, leftover=True)
-            self.looked = True
+            looked = [self._ship_run(run, FINAL, leftover=True) for run in self._unfinished()]
+            self.looked = all(looked)
 
     def _unfinished(self) -> list[str]:
         """Dead runs that were to be shipped and aren't, newest first."""
@@ -158,27 +157,29 @@ class Batch:
         except OSError:
             return None
 
-    def _ship_run(self, run: str, scope: str, *, leftover: bool = False) -> None:
+    def _ship_run(self, run: str, scope: str, *, leftover: bool = False) -> bool:
+        """Ship it; False when another guard's worker is at it. Raises Undelivered when nothing gets through."""
         own = self._folder(MONITORED, run)
         if own is None:
-            return  # retention was there before
+            return True  # retention was there before
         try:
             try:
                 fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                return  # another guard's worker ships it
+                return False
             except OSError:
                 pass  # a file system without locks: twice is better than never
             known = ledger.read(own)
             if known is None or (leftover and known.complete):
                 if leftover:
-                    return
+                    return True
                 known = self._now
             known.aim(self._now)
             there = [self._ship_file(own, known, run, *each) for each in self._files(run, scope)]
             if scope == FINAL and all(there):
                 known.complete = True
                 self._note(own, known)
+            return True
         finally:
             os.close(own)
 

@@ -36,7 +36,7 @@ class Folder:
             raise Undelivered("not-written", _why(error), hint) from None
 
     def _write(self, folder: int, name: str, file: BinaryIO, size: int) -> None:
-        # One name for each file's first half: what a killed worker left is replaced by the next one.
+        # One name whoever writes: what a killed worker left is replaced by the next one.
         part = f".{name}.part"
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(part, flags, self._mode, dir_fd=folder)
@@ -46,6 +46,9 @@ class Folder:
                 output.write_all(fd, chunk)
                 size -= len(chunk)
             os.fsync(fd)
+        except BaseException:
+            os.unlink(part, dir_fd=folder)  # half a file on a full disk would only make it fuller
+            raise
         finally:
             os.close(fd)
         os.rename(part, name, src_dir_fd=folder, dst_dir_fd=folder)

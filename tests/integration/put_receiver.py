@@ -71,6 +71,12 @@ class Receiver:
         """The names of the files that arrived."""
         return {path.removesuffix(query).rpartition("/")[2] for path in self.got}
 
+    def __enter__(self) -> Receiver:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """End it."""
         self._over.set()

@@ -42,10 +42,7 @@ class Journal:
         self.told: set[str] = set()
         self.started_s = 1000.0
         self.run = "run"
-        self.notes: list[Any] = []
-        self.store = SimpleNamespace(
-            run_path="/p/monitored/run", root="/p", root_id=[1, 2], note_shipping=self.notes.append
-        )
+        self.store = SimpleNamespace(run_path="/p/monitored/run", root="/p", root_id=[1, 2])
 
     def emit(self, level: str, name: str, **fields: Any) -> None:
         self.events.append((level, name, fields))
@@ -96,7 +93,7 @@ def test_the_secret_goes_beside_the_arguments_and_into_no_event() -> None:
     case.shipper.want("all", NOW_S, None)
     case.end(outcome="failed", reason="not-allowed", said="403", hint="")
     assert case.workers.secrets == [URL]
-    assert "s3cret" not in repr((case.workers.began, case.journal.events, case.journal.notes))
+    assert "s3cret" not in repr((case.workers.began, case.journal.events))
 
 
 def test_earlier_runs_come_after_a_while_and_step_aside() -> None:
@@ -116,6 +113,15 @@ def test_earlier_runs_come_after_a_while_and_step_aside() -> None:
     case.shipper.look(NOW_S + 9, None)
     assert len(case.workers.scopes) == 3
     assert case.journal.levels("ship.failed") == []
+
+
+def test_a_run_in_other_hands_is_looked_at_again() -> None:
+    case = Case()
+    case.shipper.look(NOW_S + 1, None)
+    case.end(leftovers=False)
+    assert case.shipper.look(NOW_S, None) == 30.0
+    case.shipper.look(NOW_S + 30, None)
+    assert case.workers.scopes == ["earlier", "earlier"]
 
 
 def test_a_cause_is_told_once_and_tried_again_later() -> None:

@@ -8,6 +8,7 @@ from tests.integration.faults import (
     rows_probes,
     rows_profiler,
     rows_reactions,
+    rows_ship,
     rows_streams,
     rows_target,
 )
@@ -22,6 +23,7 @@ MODULES = (
     rows_target,
     rows_reactions,
     rows_probes,
+    rows_ship,
     rows_guard,
     rows_place,
 )

@@ -15,6 +15,7 @@ GROUPS = {
     "target": "The target",
     "reactions": "Hooks and messages",
     "probes": "Probes and what triggers read",
+    "ship": "Where evidence is shipped to",
     "guard": "guard itself",
     "place": "The surroundings",
 }
