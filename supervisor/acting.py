@@ -120,7 +120,7 @@ class Acting:
             return self._refuse(start, "skipped", reason, "guard run --profiles-dir DIR")
         try:
             spec = self._spec(start, last)
-            extra_s = self._config.profile_duration if start.kind in ("cpu-profile", "heap-profile") else 0.0
+            extra_s = spec["duration"] if start.kind in ("cpu-profile", "heap-profile") else 0.0
             memory_fd = lend(start, self._config)
             try:
                 worker = self.workers.begin(start, spec, time.monotonic(), extra_s, memory_fd)
@@ -132,11 +132,12 @@ class Acting:
         worker.was_stopped = sample.stopped(start.pid)
         if start.freeze and not self._freeze(start.pid, worker.start_ticks, start.reason):
             worker.ask_to_end(time.monotonic())  # gone, or stopped by somebody else: it isn't guard's to continue
-        self._spent.append((start.kind, start.trigger or start.state, time.time()))
-        try:
-            store.note_spent(self._name, self._spent)
-        except OSError as error:
-            self._journal.trouble("budget.json", error, store.root)
+        if not start.asked:
+            self._spent.append((start.kind, start.trigger or start.state, time.time()))
+            try:
+                store.note_spent(self._name, self._spent)
+            except OSError as error:
+                self._journal.trouble("budget.json", error, store.root)
         path = os.path.join(spec["directory"], spec["name"])
         self._journal.emit("info", "action.started", **_named(start), reason=start.reason, path=path)
         return None
@@ -151,7 +152,7 @@ class Acting:
     def _refuse(self, start: Start, how: str, reason: str, hint: str) -> ActionEnded:
         self._journal.emit("warning", f"action.{how}", **_named(start), reason=reason, said=reason,
                           tried=f"start of a worker for {start.kind}", hint=hint)  # fmt: skip
-        return ActionEnded(start.kind, start.pid, how, reason)
+        return ActionEnded(start.kind, start.pid, how, reason, start.asked, said=reason, hint=hint)
 
     def _spec(self, start: Start, last: Sample | None) -> dict[str, Any]:
         """What a worker has to know."""
@@ -166,7 +167,8 @@ class Acting:
             start.start_ticks or (guilty.start_ticks if guilty else None),
             pids=[process.pid for process in processes],
             headroom_bytes=last.headroom_bytes if last is not None else None,
-            directory=store.category(_category(start.trigger)),
+            # What somebody asked for stands with what `guard profile` takes.
+            directory=store.category(config.detected.name if start.asked else _category(start.trigger)),
             root=store.root,
             root_id=store.root_id,
             name=store.next_name(start.state, start.kind),
@@ -231,7 +233,10 @@ class Acting:
         else:
             tried = f"{start.kind} of process {start.pid} for {elapsed_s} s"
             self._journal.emit("warning", "action.failed", **fields, tried=tried, elapsed_s=elapsed_s, **result)
-        return ActionEnded(start.kind, start.pid, outcome, str(result.get("reason", "")))
+        said, hint = (str(result.get(name, "")) for name in ("said", "hint"))
+        first = [main, *(path for path in paths if path != main)] if main is not None else paths
+        reason = str(result.get("reason", ""))
+        return ActionEnded(start.kind, start.pid, outcome, reason, start.asked, tuple(first), said, hint)
 
     def _missing_capability(self, start: Start, result: dict[str, Any]) -> None:
         """What this place refuses, said once, with what to add."""

@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from supervisor import run
-from supervisor.commands import init, oomd_hook, postmortem, prune, report, runs, shared, top
+from supervisor.commands import ctl, init, oomd_hook, postmortem, prune, report, runs, shared, top
 from supervisor.errors import GuardError, UsageError
 from supervisor.quickparse import switches
 from supervisor.settings import BY_NAME, SETTINGS
@@ -232,7 +232,7 @@ def _doctor(
     typer.echo(json.dumps(doctor.document(report), indent=1) if json_ else doctor.text(report))
 
 
-for command in (init, oomd_hook, postmortem, prune, report, runs, top):
+for command in (ctl, init, oomd_hook, postmortem, prune, report, runs, top):
     command.add(app)
 
 

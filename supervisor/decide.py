@@ -10,8 +10,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from supervisor import plan, triggers
-from supervisor.model import STATES, ActionEnded, Effect, Event, Probe, Process, Sample
+from supervisor import asked, plan, triggers
+from supervisor.model import STATES, ActionEnded, Asked, Effect, Event, Probe, Process, Sample
 from supervisor.policy import MIB, SHORTEST_WAIT_S, Baseline, Decision, Level, Policy, State, guilty
 from supervisor.quantities import human_bytes, human_duration
 
@@ -32,12 +32,14 @@ _BURST_BYTES = 8 * MIB
 CONFIRM_SHARE = 0.1
 
 
-def decide(state: State, event: Sample | ActionEnded | Probe, policy: Policy, now_s: float) -> Decision:
+def decide(state: State, event: Sample | ActionEnded | Probe | Asked, policy: Policy, now_s: float) -> Decision:
     """One step."""
     if isinstance(event, Sample):
         return _sampled(state, event, policy, now_s)
     if isinstance(event, Probe):
         return _probed(state, event, policy, now_s)
+    if isinstance(event, Asked):
+        return asked.decide(state, event, policy, now_s)
     return plan.after(state, event, policy, now_s)
 
 
@@ -218,6 +220,6 @@ def _calm(
         to -= 1
     reason = f"below 90 % of the threshold for {human_duration(CALM_S)}"
     effects.append(_changed(state.name, STATES[to], current, sample, state, reason, None))
-    queue = state.queue if to else tuple(start for start in state.queue if start.trigger)
+    queue = state.queue if to else tuple(start for start in state.queue if start.trigger or start.asked)
     state = replace(state, level=to, outside=state.outside and to > 0, queue=queue)
     return plan.stop_growth(state, "memory is back to ok", effects) if to == 0 else state

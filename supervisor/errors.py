@@ -11,6 +11,25 @@ EXIT_GUARD_FAILED = 125
 EXIT_NOT_EXECUTABLE = 126
 EXIT_NOT_FOUND = 127
 
+teller = -1  # the descriptor on which a program that started guard waits to hear of the start
+
+
+def tell(**told: object) -> bool:
+    """Say how the start went, once, to whoever waits for that; whether somebody did."""
+    global teller
+    fd, teller = teller, -1
+    if fd < 0:
+        return False
+    import json
+    import os
+
+    try:
+        os.write(fd, json.dumps(told).encode() + b"\n")
+        os.close(fd)
+    except OSError:
+        return False  # nobody waits any more
+    return True
+
 
 class GuardError(Exception):
     """What failed, why, and the next thing to type.

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from supervisor import output, reactions, record, restart, sample, store
+from supervisor import door, output, reactions, record, restart, sample, store
 from supervisor.config import Config
 from supervisor.disk import LONG_PATIENCE_S
 from supervisor.lives import Lives
@@ -48,9 +48,13 @@ class Journal:
             self.heard = deque(maxlen=64)
         headroom = config.facts.limit_bytes
         self.store, moved = store.open_store(config.profiles_dir, self.run, config.evidence_mode, headroom)
+        self.door, no_door = self._open_door()
         self.stream = Stream(2)
         self._screen = Screen(self.stream, 2, self._in_front) if os.isatty(2) else None
         self._log = self._open_log()
+        if no_door is not None:
+            self.emit("warning", "ctl.failed", reason=no_door.strerror or str(no_door), path=self.path,
+                      hint="guard run --profiles-dir DIR on a file system that has sockets")  # fmt: skip
         self._announce(moved)
 
     @property
@@ -62,6 +66,15 @@ class Journal:
     def life(self) -> int:
         """Which of the target's lives this is, from 1."""
         return self._lives.number if self._lives is not None else 1
+
+    def _open_door(self) -> tuple[door.Door | None, OSError | None]:
+        """Where `guard ctl` comes to, or why there is no such place; neither without a folder."""
+        if self.store is None:
+            return None, None
+        try:
+            return self.store.disk.run(door.open_door, self.store.run_fd, self.run), None
+        except OSError as error:
+            return None, error
 
     def _open_log(self) -> Log:
         config = self._config
@@ -254,6 +267,7 @@ class Journal:
             "cgroup": facts.place.memory[0] if facts.place.memory else None,
             "thresholds": record.thresholds(self._config.levels),
             "oom_kills_at_start": facts.oom_kills,
+            "ctl": self.door.where if self.door is not None else None,
             "life": self.life,
             "previous_life": self._lives.previous if self._lives is not None else None,
             **self._loop,
@@ -297,8 +311,8 @@ class Journal:
         own_kills = self.tally.new_oom_kills - self.tally.oom_kills_of_others
         return record.outcome(status, stopped=stopped, oom_kills=own_kills)
 
-    def end(self) -> None:
-        """The run is over: its last event, its end record, the lines for people."""
+    def end(self) -> dict[str, Any]:
+        """The run is over: its last event, its end record (which it returns), the lines for people."""
         status, outcome = self._init.status, self._outcome()
         verdict = self._lives.judge(self._init) if self._lives is not None else None
         again = verdict is not None and verdict.again
@@ -321,6 +335,7 @@ class Journal:
         if not self._config.quiet and os.isatty(2) and not again:
             lines = "\n".join(record.closing_lines(final, self.path)) + "\n"
             self.stream.write(lines.encode("utf-8", "backslashreplace"))
+        return final
 
     def _told(self, verdict: Verdict, final: Mapping[str, Any]) -> dict[str, Any] | None:
         """Tell what comes after this life; for the record."""

@@ -9,7 +9,7 @@ import _signal
 import os
 import time
 
-from supervisor import launch, pid1, restart, run
+from supervisor import errors, launch, pid1, restart, run
 from supervisor.errors import GuardError, UsageError
 
 TYPE_CHECKING = False
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from supervisor.config import Config
+    from supervisor.control import Control
     from supervisor.journal import Journal
     from supervisor.metrics.teller import Teller
     from supervisor.reload import Reloader
@@ -49,6 +50,7 @@ class Lives:
         self.journal: Journal | None = None  # of the life that ended last
         self.reloader: Reloader | None = None
         self.teller: Teller | None = None
+        self.control: Control | None = None  # where guard ctl comes to, once there is such a place
         self.began_s = time.monotonic()
 
     def begin(self) -> None:
@@ -70,10 +72,35 @@ class Lives:
         """What files changed since the last call, if that is watched."""
         return self.reloader.take(now_s) if self.reloader is not None else None
 
-    def end(self) -> None:
-        """There is no other life."""
+    def asked(self, init: pid1.Init, reason: str, wait_s: float | None) -> bool:
+        """Between two lives: answer `guard ctl`; True when the next life is asked for now."""
+        if self.control is None:
+            return False
+        from supervisor import telling
+        from supervisor.control import refusal
+
+        begin = False
+        for asked in self.control.serve(init.ready, time.monotonic()):
+            if asked.verb == "state":
+                document = telling.of_wait(self.previous or "", self.number, reason, wait_s)
+                self.control.answer(asked.number, document)
+            elif asked.verb == "stop":
+                init.stopped_from_outside = True
+            elif asked.verb == "restart":
+                begin = True
+            else:
+                self.control.answer(asked.number, refusal("the target isn't running just now", "guard ctl restart"))
+            self.tell("info", "ctl.request", request=asked.verb, uid=asked.uid, peer_pid=asked.peer_pid, pid=asked.pid)
+        return begin and not init.stopped_from_outside
+
+    def end(self, code: int) -> None:
+        """There is no other life: who asked for the end, or for another one, is told."""
         if self.teller is not None:
             self.teller.end()
+        if self.control is not None:
+            document = {"ok": True, "run": self.previous, "outcome": "stopped", "code": code}
+            self.control.answer_all(("stop",), document)
+            self.control.close()
 
     def tell(self, level: str, name: str, **fields: object) -> None:
         """An event between two lives, in the log of the one that ended."""
@@ -90,6 +117,7 @@ def run_all(command: list[str], config: Config, environment: dict[bytes, bytes],
     target = launch.start(command, config, environment, mask)
     init = pid1.Init(target, config)
     init.install()
+    errors.tell(started=target.pid)
     launch.let_go(init.descriptors, inherited=False)
     lives = Lives(config)
     if config.reload:
@@ -107,7 +135,7 @@ def run_all(command: list[str], config: Config, environment: dict[bytes, bytes],
         init.begin(None)
         while verdict.again:
             if not _wait(init, verdict, lives):
-                lives.end()
+                lives.end(code)
                 return code
             try:
                 init.begin(_start(command, config, environment, mask, again))
@@ -117,7 +145,7 @@ def run_all(command: list[str], config: Config, environment: dict[bytes, bytes],
                 code = error.code if isinstance(error, GuardError) else 126
                 verdict = _not_started(lives, error, code)
         if init.target is None:
-            lives.end()
+            lives.end(code)
             return code
 
 
@@ -154,17 +182,22 @@ def _wait(init: pid1.Init, verdict: restart.Verdict, lives: Lives) -> bool:
         if (change := lives.changed(now_s)) is not None:
             lives.tell("info", "reload.triggered", **change)
             return True
+        wait_s = deadline_s - now_s if not verdict.for_change else None
+        if lives.asked(init, verdict.reason, wait_s):
+            return True
         if init.stopped_from_outside:
             return False
-        if now_s >= deadline_s and not verdict.for_change:
+        if wait_s is not None and wait_s <= 0:
             return True
         patience_s = lives.reloader.left_s if lives.reloader is not None else float("inf")
         if lives.teller is not None:
             for level, name, fields in lives.teller.take(now_s):
                 lives.tell(level, name, **fields)
             patience_s = min(patience_s, lives.teller.left_s)
-        if not verdict.for_change:
-            patience_s = min(patience_s, deadline_s - now_s)
+        if wait_s is not None:
+            patience_s = min(patience_s, wait_s)
+        if lives.control is not None:
+            patience_s = min(patience_s, lives.control.enforce(now_s))
         init.pump(None if patience_s == float("inf") else patience_s)
         init.take_backlog()
 

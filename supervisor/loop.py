@@ -17,7 +17,8 @@ from supervisor.config import Config
 from supervisor.floods import Floods
 from supervisor.journal import Journal
 from supervisor.lives import Lives
-from supervisor.model import ActionEnded, EndLife, Event, Sample, Start, Stop
+from supervisor.model import ActionEnded, Asked, Declined, EndLife, Event, Sample, Start, Stop
+from supervisor.serving import Serving
 from supervisor.wakeups import Wakeups
 from supervisor.workers import REACTIONS, Worker
 
@@ -79,13 +80,15 @@ class Watch:
         self.acting = Acting(init, config, self.journal)
         self.workers = self.acting.workers
         self.reacting = self._reacting()
-        self.policy = policy_of(config, self.acting.start_s)
+        own, again = roots is None, lives is not None
+        self.policy = replace(policy_of(config, self.acting.start_s), own=own, lives=again)
         self.state = self.acting.first_state()
         self.sampler = sample.Sampler(config.facts.place, config.facts.memory_bytes, config.metric, roots)
         self.resources, self.prober = self._for_triggers()
         self.noticed = self._first_known()
         self.wakeups = Wakeups(init.poller, config.facts.place)
         self._floods = Floods(self.journal.emit, config.forward)
+        self.serving = Serving(self)
 
     def _reacting(self) -> Reacting | None:
         if self.journal.heard is None:
@@ -140,6 +143,7 @@ class Watch:
                 if not goes_on:
                     break
         self.acting.freezer.release()
+        self.serving.give_up()
         while self.init.status is None and not (self.roots is not None and self.init.stopped_from_outside):
             now_s = time.monotonic()
             self.init.pump(min(self.workers.enforce(now_s), self.init.enforce_stop(now_s)))
@@ -188,8 +192,9 @@ class Watch:
                 patience_s = min(patience_s, self.prober.left_s)
             if self.acting.shipper is not None:
                 patience_s = min(patience_s, self.acting.shipper.look(now_s, self.state.last))
-            self.init.pump(min(next_s - now_s, patience_s))
+            self.init.pump(min(next_s - now_s, patience_s, self.serving.enforce(now_s)))
             self.workers.drain()
+            self.serving.look()
 
     def _woken(self) -> bool:
         """Whether something asks for a sample before its time."""
@@ -294,16 +299,23 @@ class Watch:
             elif isinstance(effect, Stop):
                 self.acting.stop(effect)
             elif isinstance(effect, EndLife):
-                self.end_life(restart.MEMORY, effect.reason)
+                self.end_life(effect.why, effect.reason)
+            elif isinstance(effect, Declined):
+                self.serving.declined(effect)
             else:
                 self.acting.hurry(effect)
 
     def end_life(self, why: str, reason: str) -> None:
-        """End the target so that its next life begins. `why`: one of `restart.ASKED`, or MEMORY."""
-        if self.lives is None or self.init.status is not None or self.lives.ended_for:
+        """End the target so that its next life begins. `why`: one of `restart.ASKED`, or MEMORY; STOP: for good."""
+        if why == restart.STOP:
+            self.init.stopped_from_outside = True
+        elif self.lives is None or self.lives.ended_for:
             return
-        self.lives.ended_for = why
-        level = "info" if why == "reload" else "warning"
+        else:
+            self.lives.ended_for = why
+        if self.init.status is not None:
+            return
+        level = "warning" if why == restart.MEMORY else "info"
         self.journal.emit(level, "target.stopping", pid=self.init.target.pid if self.init.target else None,
                           why=why, reason=reason, patience_s=self.config.stop_timeout)  # fmt: skip
         self.init.end_target(time.monotonic())
@@ -335,9 +347,15 @@ class Watch:
     def _action_ended(self, ended: ActionEnded | None) -> None:
         if ended is None:
             return
-        decision = decide.decide(self.state, ended, self.policy, time.monotonic())
+        self.serving.action_ended(ended)
+        self.decide(ended)
+
+    def decide(self, event: ActionEnded | Asked) -> policy.Decision:
+        """Decide on what is no sample, and act; what was decided."""
+        decision = decide.decide(self.state, event, self.policy, time.monotonic())
         self.state = decision.state
         self.carry_out(decision)
+        return decision
 
     # -- what the init saw ----------------------------------------------------------------------------------------
 
@@ -378,6 +396,7 @@ class Watch:
             self.init.pump(min(timeout_s, left_s) if left_s is not None else timeout_s)
             self.workers.drain()
             self._hear_teller(now_s)
+            self.serving.look()
             self.handle(self.init.take_backlog())
         for worker in self._evidence_workers():
             worker.kill()
@@ -385,7 +404,8 @@ class Watch:
         tally = self.journal.tally
         tally.oom_kills = self.sampler.oom_kills() or tally.oom_kills
         self.sampler.close()  # first: its descriptors may be the last that the end record can get
-        self.journal.end()
+        final = self.journal.end()
+        self.serving.run_ended(final, again=self.lives is not None and self.lives.judge(self.init).again)
         self._last_reactions()
         self._ship_the_rest()
         self.wakeups.close()
@@ -411,6 +431,7 @@ class Watch:
             self.init.pump(min(left_s, self.workers.enforce(time.monotonic())))
             self.workers.drain()
             self._hear_teller(time.monotonic())
+            self.serving.look()
             backlog = self.init.take_backlog()
             self.reacting.hurried |= any(isinstance(entry, pid1.Forwarded) for entry in backlog)
             self.handle(backlog)

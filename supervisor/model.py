@@ -87,12 +87,34 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class ActionEnded:
-    """An action that ended: `ok`, `failed` (with `reason`) or `skipped`."""
+    """An action that ended: `ok`, `failed` (with `reason`) or `skipped`.
+
+    `asked`: the request that started it; 0 when a state did. `paths` is what it left, the one to read first in front.
+    """
 
     kind: str
     pid: int
     outcome: str
     reason: str = ""
+    asked: int = 0
+    paths: tuple[str, ...] = ()
+    said: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What somebody asks by `guard ctl`: a verb, of which process (None: the guilty one), for how long.
+
+    `number` tells one request from another; `uid` and `peer_pid` who asks.
+    """
+
+    number: int
+    verb: str
+    uid: int
+    peer_pid: int = 0
+    pid: int | None = None
+    duration_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +143,8 @@ class Start:
     """Start an action on a process. `freeze`: stop the process until the action has read it.
 
     `start_ticks` as in Process: a pid that waits in a queue may be another's by then. `trigger`: what asks for it when
-    it isn't a state of memory. `idle`: threads that wait count as well.
+    it isn't a state of memory. `idle`: threads that wait count as well. `asked`: the request it is for, 0 when nobody
+    asked; `duration_s` when that names one.
     """
 
     kind: str
@@ -132,6 +155,8 @@ class Start:
     start_ticks: int = 0
     trigger: str = ""
     idle: bool = False
+    asked: int = 0
+    duration_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +179,19 @@ class Hurry:
 
 @dataclass(frozen=True, slots=True)
 class EndLife:
-    """End the target, so that another life of it begins."""
+    """End the target: so that another life of it begins or, with `why` stop, for good."""
 
     reason: str
+    why: str = "restart-at"
 
 
-Effect = Event | Start | Stop | Hurry | EndLife
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """What a request asked for isn't done."""
+
+    asked: int
+    reason: str
+    hint: str
+
+
+Effect = Event | Start | Stop | Hurry | EndLife | Declined

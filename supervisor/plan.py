@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from supervisor.model import STATES, ActionEnded, Effect, EndLife, Event, Hurry, Process, Sample, Start, Stop
+from supervisor.model import STATES, ActionEnded, Declined, Effect, EndLife, Event, Hurry, Process, Sample, Start, Stop
 from supervisor.policy import MIB, SHORTEST_WAIT_S, Baseline, Decision, Policy, State, growth_bytes
 from supervisor.quantities import human_bytes, human_duration
 from supervisor.triggers import Turn
@@ -80,11 +80,11 @@ def begin(
         else:
             fresh.append(Start(kind, state.name, pid, reason, start_ticks=ticks))
             state = _spend(state, kind, now_s)
-    if fresh and state.busy == "cpu-profile" and state.busy_for:  # the others take moments
-        effects.append(Stop(state.busy, f"memory comes before the {state.busy_for} trigger"))
+    if fresh and state.busy in ("cpu-profile", "heap-profile") and state.busy_for:  # the others take moments
+        effects.append(Stop(state.busy, f"memory comes before {state.busy_for}"))
     # What the higher state asks for goes first; what it repeats replaces the lower state's.
     kinds = {start.kind for start in fresh}
-    kept = (start for start in state.queue if start.trigger or start.kind not in kinds)
+    kept = (start for start in state.queue if start.trigger or start.asked or start.kind not in kinds)
     return replace(state, queue=(*fresh, *kept))
 
 
@@ -270,6 +270,14 @@ def after(state: State, ended: ActionEnded, policy: Policy, now_s: float) -> Dec
     return advance(state, state.last, policy, now_s, effects)
 
 
+def _skipped(level: str, start: Start, reason: str, hint: str) -> list[Effect]:
+    """Told in the log, and to whoever asked for it."""
+    fields: dict[str, object] = {"action": start.kind, "state": start.state, "pid": start.pid, "reason": reason}
+    fields |= {"trigger": start.trigger} if start.trigger else {}
+    told: list[Effect] = [Event(level, "action.skipped", fields)]
+    return [*told, Declined(start.asked, reason, hint)] if start.asked else told
+
+
 def advance(state: State, sample: Sample | None, policy: Policy, now_s: float, effects: list[Effect]) -> Decision:
     """Start what is queued and may start now; what there is no room for is skipped, and cheaper things stay."""
     living = {process.identity for process in sample.processes} if sample else set()
@@ -281,18 +289,17 @@ def advance(state: State, sample: Sample | None, policy: Policy, now_s: float, e
             rest.append(start)
             continue
         room = sample.headroom_bytes if sample else 0
-        fields: dict[str, object] = {"action": start.kind, "state": start.state, "pid": start.pid}
-        fields |= {"trigger": start.trigger} if start.trigger else {}
         if not living or (start.kind != "snapshot" and (start.pid, start.start_ticks) not in living):
-            effects.append(Event("info", "action.skipped", {**fields, "reason": "the process is gone"}))
+            effects += _skipped("info", start, "the process is gone", "guard ctl state")
         elif room < COST_BYTES[start.kind] and not start.freeze:
             reason = f"headroom of {human_bytes(room)} is less than it takes ({human_bytes(COST_BYTES[start.kind])})"
-            effects.append(Event("warning", "action.skipped", {**fields, "reason": reason}))
+            effects += _skipped("warning", start, reason, "guard ctl snapshot, which takes least")
         else:
             effects.append(start)
             if start.kind == "growth":
                 state = replace(state, growing=start.pid, growing_for=start.trigger)
             else:
-                state = replace(state, busy=start.kind, busy_for=start.trigger)
+                asks = "what guard ctl asked for" if start.asked else start.trigger and f"the {start.trigger} trigger"
+                state = replace(state, busy=start.kind, busy_for=asks)
     state = end_for_restart(replace(state, queue=tuple(rest)), sample, policy, now_s, effects)
     return Decision(state, tuple(effects))

@@ -39,6 +39,8 @@ class Policy:
     restart_at: Level | None = None
     rules: triggers.Rules = field(default_factory=triggers.Rules)
     heap_agent: bool = False  # the target has one, where it is a Python
+    own: bool = True  # the target is guard's: it may end it
+    lives: bool = False  # and start it again
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +59,8 @@ class State:
     `wait_s` is the longest wait for the next sample; `cpu_wait_s` is the processor time of one process after which it
     is due at once, None where the wait is short enough for any burst. `frozen_s`: when a process was stopped to be
     read; `hurried_s`: when a running growth attribution was last told to make haste; `ending_s`: when it was decided
-    to restart the target, `ended`: that is under way. `busy_for` and `growing_for` name the trigger that asked for what
-    runs, if it was one.
+    to restart the target, `ended`: that is under way. `busy_for` and `growing_for` tell who asked for what
+    runs, when no state of memory did.
     """
 
     level: int = 0

@@ -12,6 +12,8 @@ JITTER = 0.2
 # guard's own reasons to end a life: what was asked for is started again at once and counts as no failure.
 ASKED = ("reload", "restart")
 MEMORY = "restart-at"
+# And for good, when it is asked for by guard ctl.
+STOP = "stop"
 
 
 class Ending:

@@ -69,7 +69,7 @@ class Store:
         self.run_path = os.path.join(root, MONITORED, run)
         self._mode = mode
         self._root_fd = files.open_directory(root, create=True)
-        self._run_fd = files.open_below(self._root_fd, (MONITORED, run), create=True)
+        self.run_fd = files.open_below(self._root_fd, (MONITORED, run), create=True)
         self.root_id = files.identity(os.fstat(self._root_fd))
         self._lock_fd: int | None = None
         self._number = 0
@@ -78,8 +78,8 @@ class Store:
             # What is written here is memory of the same limit that the target lives under.
             self.most_bytes = max(_LEAST_TMPFS_BYTES, int(headroom_bytes * _TMPFS_SHARE))
         share = (self.most_bytes or FLIGHT_BYTES * 8) // 8
-        flight = files.Lines(self._run_fd, "flight.jsonl", min(FLIGHT_BYTES, share), ring=True, mode=mode)
-        events = files.Lines(self._run_fd, "events.jsonl", min(EVENTS_BYTES, share), ring=False, mode=mode)
+        flight = files.Lines(self.run_fd, "flight.jsonl", min(FLIGHT_BYTES, share), ring=True, mode=mode)
+        events = files.Lines(self.run_fd, "events.jsonl", min(EVENTS_BYTES, share), ring=False, mode=mode)
         self._flight, self._events = flight, events
         self.flight, self.events = Lines(disk, flight.add), Lines(disk, events.add)
         self.evidence: list[str] = []
@@ -94,11 +94,11 @@ class Store:
 
     def _begin(self, record: Mapping[str, Any]) -> None:
         self._put_record(record, _UNNAMED)
-        self._lock_fd = os.open(_UNNAMED, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._run_fd)
+        self._lock_fd = os.open(_UNNAMED, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.run_fd)
         try:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         finally:
-            os.rename(_UNNAMED, "run.json", src_dir_fd=self._run_fd, dst_dir_fd=self._run_fd)
+            os.rename(_UNNAMED, "run.json", src_dir_fd=self.run_fd, dst_dir_fd=self.run_fd)
 
     def end(self, record: Mapping[str, Any]) -> None:
         """Replace the start record by the end record."""
@@ -110,7 +110,7 @@ class Store:
 
     def _put_record(self, record: Mapping[str, Any], name: str = "run.json") -> None:
         data = json.dumps(record, indent=1, default=str).encode("utf-8", "backslashreplace") + b"\n"
-        files.put(self._run_fd, name, data, self._mode)
+        files.put(self.run_fd, name, data, self._mode)
 
     def category(self, name: str) -> str:
         """The path of this run's folder in a category such as `auto-memory`, made if need be."""
@@ -177,12 +177,8 @@ class Store:
         try:
             folder = files.open_below(monitored, (run,))
             try:
-                for name in (
-                    "flight.jsonl",
-                    "events.jsonl",
-                    SHIPPED,
-                    "run.json",
-                ):  # its record last: without it nobody knows it
+                # Its record last: without it nobody knows it.
+                for name in ("ctl.sock", "flight.jsonl", "events.jsonl", SHIPPED, "run.json"):
                     with contextlib.suppress(FileNotFoundError):
                         os.unlink(name, dir_fd=folder)
             finally:
@@ -200,7 +196,7 @@ class Store:
     def _close(self) -> None:
         self._flight.close()
         self._events.close()
-        for fd in (self._run_fd, self._root_fd, self._lock_fd):
+        for fd in (self.run_fd, self._root_fd, self._lock_fd):
             if fd is not None:
                 os.close(fd)
 

@@ -150,7 +150,7 @@ def spec_of(config: Config, start: Start, start_ticks: int | None, **place: Any)
         "heap_interval": config.heap_interval,
         "overhead_budget": config.overhead_budget,
         "cores": config.facts.cores,
-        "duration": config.profile_duration,
+        "duration": start.duration_s or config.profile_duration,
         "source_locations": config.source_locations,
         "library_frames": config.library_frames,
         "heap_agent": config.heap_agent,

@@ -166,7 +166,7 @@ def _read(file: BufferedReader[Any], keep: bool) -> Reading:
             else "it is an HTML page; the .folded of the same profile has its counts"
         )
     lines = text.split("\n", 2)
-    if text.startswith("#") and not (_is_stack(start) and (len(lines) < 3 or lines[1].strip())):
+    if text.startswith("#") and not (_ends_in_count(start) and (len(lines) < 3 or lines[1].strip())):
         return _from_markdown(_rest(file), text)
     return _folded(file, head, keep)
 
@@ -183,8 +183,11 @@ def _rest(file: BufferedReader[Any]) -> bytes:
 
 def _is_stack(start: bytes) -> bool:
     """Whether the first line ends as a folded stack does: perf's begin with `[unknown]`."""
-    line = start.partition(b"\n")[0].rstrip()
-    return line.rpartition(b" ")[2].isdigit() and b'"' not in line
+    return _ends_in_count(start) and b'"' not in start.partition(b"\n")[0]
+
+
+def _ends_in_count(start: bytes) -> bool:
+    return start.partition(b"\n")[0].rstrip().rpartition(b" ")[2].isdigit()
 
 
 def _is_binary(head: bytes) -> bool:

@@ -1,6 +1,7 @@
 """All rows: each module puts its own into the table as it is imported."""
 
 from tests.integration.faults import (
+    rows_control,
     rows_disk,
     rows_guard,
     rows_limits,
@@ -24,6 +25,7 @@ MODULES = (
     rows_reactions,
     rows_probes,
     rows_ship,
+    rows_control,
     rows_guard,
     rows_place,
 )

@@ -16,6 +16,7 @@ GROUPS = {
     "reactions": "Hooks and messages",
     "probes": "Probes and what triggers read",
     "ship": "Where evidence is shipped to",
+    "control": "Who asks a running guard",
     "guard": "guard itself",
     "place": "The surroundings",
 }

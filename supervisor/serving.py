@@ -1,0 +1,88 @@
+"""`guard ctl` for one life of a watched run: what is asked goes to deciding, what came of it to whoever asked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from supervisor import telling
+from supervisor.control import Control, refusal
+from supervisor.model import ActionEnded, Asked, Declined
+
+if TYPE_CHECKING:
+    from supervisor.loop import Watch
+
+
+class Serving:
+    """The clients of one life. The connections themselves outlast it (see `control`)."""
+
+    def __init__(self, watch: Watch) -> None:
+        """From now on they come to this run; who asked the life before for this one is told."""
+        self._watch = watch
+        lives, target, journal = watch.lives, watch.init.target, watch.journal
+        known = lives.control if lives is not None else None
+        self._control = known or Control(watch.init.poller)
+        self._control.attach(journal.door)
+        if lives is not None:
+            lives.control = self._control
+            began = {"run": journal.run, "life": lives.number, "pid": target.pid if target else None}
+            self._control.answer_all(("restart",), {"ok": True, **began, "evidence": journal.path})
+
+    def enforce(self, now_s: float) -> float:
+        """Drop who is silent for too long; seconds to the next look."""
+        return self._control.enforce(now_s)
+
+    def look(self) -> None:
+        """Serve who came by the last poll."""
+        journal = self._watch.journal
+        for asked in self._control.serve(self._watch.init.ready, time.monotonic()):
+            self._take(asked)
+        for name, fields in self._control.news:
+            if journal.once(f"{name} {fields.get('uid')} {fields['reason']}"):
+                journal.emit("warning", name, **fields)
+        self._control.news.clear()
+
+    def _take(self, asked: Asked) -> None:
+        """Answer now, or when it is done."""
+        watch, journal = self._watch, self._watch.journal
+        who = {"request": asked.verb, "uid": asked.uid, "peer_pid": asked.peer_pid}
+        journal.emit("debug" if asked.verb == "state" else "info", "ctl.request", **who, pid=asked.pid)
+        if asked.verb == "state":
+            pid = watch.init.target.pid if watch.init.target is not None else None
+            workers = watch.workers.running.values()
+            document = telling.of_run(watch.state, watch.policy, journal, workers, pid, time.monotonic())
+            self._control.answer(asked.number, document)
+            return
+        if watch.acting.ending and asked.verb != "stop":
+            reason, hint = "the run is ending", "guard postmortem"
+            self._control.answer(asked.number, refusal(reason, hint))
+            journal.emit("info", "ctl.refused", **who, reason=reason, hint=hint)
+            return
+        if asked.verb not in ("restart", "stop"):
+            watch.step()  # what there is room for is decided on what is true now
+        for effect in watch.decide(asked).effects:
+            if isinstance(effect, Declined) and effect.asked == asked.number:
+                journal.emit("warning", "ctl.refused", **who, reason=effect.reason, hint=effect.hint)
+        self._control.under_way(asked.number)
+
+    def declined(self, effect: Declined) -> None:
+        """Tell who asked that it isn't done."""
+        self._control.answer(effect.asked, refusal(effect.reason, effect.hint))
+
+    def action_ended(self, ended: ActionEnded) -> None:
+        """Tell who asked for it what it left."""
+        if ended.asked:
+            self._control.answer(ended.asked, telling.of_action(ended))
+
+    def run_ended(self, final: Mapping[str, Any], *, again: bool) -> None:
+        """Tell who waits. `again`: another life begins, before which others may still come."""
+        names = ("run", "outcome", "code", "signal", "elapsed_s")
+        self._control.answer_all(("stop",), {"ok": True} | {name: final[name] for name in names})
+        self._control.answer_all(telling.ACTIONS, refusal("the run ended first", f"guard postmortem {final['run']}"))
+        if not again:
+            self._control.close()
+
+    def give_up(self) -> None:
+        """Nobody is served any more."""
+        self._control.close("guard has a fault of its own and watches no more")
