@@ -86,6 +86,7 @@ def _handed_over(mask: set[int]) -> tuple[set[int], bytes | None]:
 
     --guard-mask comes from `_isolate`: after its exec the mask is everything. --guard-environ comes from
     scripts/guard: a shell drops what it has no name for from the environment, so it saved that to a file.
+    --guard-errors comes from `api`, which waits on that descriptor for how the start went.
     """
     environ = None
     while len(sys.argv) > 1:
@@ -94,6 +95,11 @@ def _handed_over(mask: set[int]) -> tuple[set[int], bytes | None]:
             mask = {int(number) for number in value.split(",") if number}
         elif flag == "--guard-environ":
             environ = _take(value)
+        elif flag == "--guard-errors":
+            from supervisor import errors
+
+            errors.teller = int(value)
+            posix.set_inheritable(errors.teller, False)
         else:
             break
         del sys.argv[1]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from supervisor import config as configs
-from supervisor import envfile, facts, launch, pid1
+from supervisor import envfile, errors, facts, launch, pid1
 from supervisor.errors import GuardError
 
 TYPE_CHECKING = False
@@ -31,6 +31,8 @@ def execute(given: dict[str, list[str]], command: list[str], mask: Iterable[int]
 
 def fail(error: GuardError) -> NoReturn:
     """Print an explained failure on stderr and exit with its code."""
+    if errors.tell(what=error.what, why=error.why, hint=error.hint, code=error.code):
+        os._exit(error.code)
     text = "\n".join(error.lines()) + "\n"
     try:
         os.write(2, text.encode("utf-8", "backslashreplace"))
@@ -51,6 +53,7 @@ def run(given: dict[str, list[str]], command: list[str], mask: Iterable[int], en
     target = launch.start(command, config, environment, mask)
     init = pid1.Init(target, config)
     init.install()
+    errors.tell(started=target.pid)
     launch.let_go(init.descriptors)
     return follow(init, config)
 

@@ -61,7 +61,15 @@ def events(run: Run, problems: list[str] | None = None, *, tail_bytes: int | Non
     Lines that are none are skipped and counted in `problems`.
     """
     for found in lines(run.path, "events.jsonl", problems, tail_bytes):
-        name = text(found.get("event"))
-        if name:
-            rest = {key: value for key, value in found.items() if key not in ("event", "level", "timestamp")}
-            yield Event(name, text(found.get("level")) or "info", moment(found.get("timestamp")), rest)
+        event = event_of(found)
+        if event is not None:
+            yield event
+
+
+def event_of(found: Mapping[str, Any]) -> Event | None:
+    """The event of a line of the log; None when it is none."""
+    name = text(found.get("event"))
+    if not name:
+        return None
+    rest = {key: value for key, value in found.items() if key not in ("event", "level", "timestamp")}
+    return Event(name, text(found.get("level")) or "info", moment(found.get("timestamp")), rest)
