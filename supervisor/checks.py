@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 
 from supervisor import cgroup, facts, files, launch, libc, sample, store
-from supervisor.actions import growth, stacks
+from supervisor.actions import growth, mappings, stacks
 from supervisor.actions.task import Task
-from supervisor.profilers import faults, lent, permission, pyspy, recorder, runner
+from supervisor.profilers import engine, faults, java, lent, native, permission, pyspy, recorder, runner
 from supervisor.profilers.syscalls import SyscallTrap
 from supervisor.quantities import human_bytes
 from supervisor.tryout import LEAKING_FUNCTION, Check, Scene, Verdict, absent, refused, works
@@ -189,6 +190,33 @@ def syscall_trap(scene: Scene) -> Verdict:
     return _trap(SyscallTrap, scene, _PTRACE_HINT)
 
 
+def by_mapping(scene: Scene) -> Verdict:
+    """Where a process's memory lies: the evidence for any language."""
+    sizes = mappings.resident(scene.pid)
+    name, size = mappings.holder(sizes) or ("nothing", 0)
+    if ("anonymous", "anonymous memory") in sizes:
+        return refused("only the three kinds that the kernel counts for everybody", permission.ptrace_hint())
+    return works(f"{len(sizes)} mappings; {human_bytes(size)} in {name}")
+
+
+def native_stack(scene: Scene) -> Verdict:
+    """Stacks of machine code: threads stand still for a moment each."""
+    if not native.possible():
+        return absent("written for x86-64 only")
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
+    found = native.threads(scene.pid)
+    most = max(len(thread["frames"]) for thread in found)
+    return works(f"{len(found)} threads, up to {most} frames")
+
+
+def java_objects(scene: Scene) -> Verdict:
+    """The objects of a Java, counted by itself."""
+    if engine.of(scene.pid) != engine.JAVA:
+        return absent("only of a Java: guard doctor --pid PID")
+    lines = java.ask(scene.pid, "jcmd", "VM.version", 5.0).splitlines()
+    return works(f"its JVM answers: {lines[0] if lines else '?'}")
+
+
 def attribution(scene: Scene) -> Verdict:
     """Growth attribution as a whole: it names the function that takes the memory."""
     spec = {"action": "growth", "state": "doctor", "pid": scene.pid, "name": "000-doctor-growth", "run": "doctor",
@@ -269,6 +297,9 @@ GROUPS: dict[str, tuple[Check, ...]] = {
         Check("growth: page-fault trap", page_fault_trap, 5.0),
         Check("growth: system-call trap", syscall_trap, 5.0),
         Check("growth names the function", attribution, 15.0, python=True),
+        Check("growth by mapping", by_mapping, 5.0),
+        Check("native stacks", native_stack, 5.0),
+        Check("Java objects", java_objects, 10.0),
     ),
     "evidence": (Check("profiles directory", profiles_directory), Check("termination log", termination_log)),
     "start": (Check("isolated", isolated),),

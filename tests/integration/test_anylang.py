@@ -146,7 +146,11 @@ while len(kept) < 250:
 """
 NODE_LEAK = """
 const kept = [];
-function keepRows() { const rows = []; for (let n = 0; n < 20000; n++) rows.push({ n, row: "row" + n }); kept.push(rows); }
+function keepRows() {
+  const rows = [];
+  for (let n = 0; n < 20000; n++) rows.push({ n, row: "row" + n });
+  kept.push(rows);
+}
 const timer = setInterval(() => { keepRows(); if (kept.length > 120) process.exit(0); }, 15);
 """
 FRONTS = {

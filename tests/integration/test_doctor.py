@@ -26,7 +26,8 @@ def test_on_a_throw_away_process(run_guard: Guard) -> None:
     found = by_name(document)
     assert document["target"] is None
     assert document["counts"]["total"] == len(found)
-    for name in ("processes in /proc", "py-spy", "stacks", "CPU profile", "growth names the function", "isolated"):
+    for name in ("processes in /proc", "py-spy", "stacks", "CPU profile", "growth names the function", "isolated",
+                 "growth by mapping"):  # fmt: skip
         assert found[name]["status"] == "works", found[name]
     assert all(entry["hint"] for entry in found.values() if entry["status"] == "refused")
 
@@ -54,6 +55,9 @@ def test_on_a_process_that_is_not_python(run_guard: Guard) -> None:
     found = by_name(json.loads(done.stdout))
     for name in ("stacks", "stacks without stopping", "CPU profile"):
         assert (found[name]["status"], found[name]["detail"]) == ("absent", "the process is not Python")
+    assert found["growth by mapping"]["status"] == "works", found["growth by mapping"]
+    assert found["native stacks"]["status"] in ("works", "refused", "absent")
+    assert found["Java objects"]["status"] == "absent"
 
 
 def test_no_such_process(run_guard: Guard) -> None:
