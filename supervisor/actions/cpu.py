@@ -87,6 +87,8 @@ class _Recording:
         ways = pace.ways(
             gil=self.options.gil, idle=self.options.idle, native=self.options.native, nonblocking=nonblocking
         )
+        if not spec.get("patient") and recorder.is_machine_code(task.pid, self.options):
+            ways = (pace.Way(False, False),)
         budget = spec.get("overhead_budget", 0.03)
         self.pace = pace.Pace(asked, budget, float(spec.get("cores", 1.0)), ways, recorder.pressure())
         self.slices = Slices(int(spec.get("max_samples", 50_000)))
@@ -146,7 +148,9 @@ class _Recording:
             if engine.of(process.pid) == engine.NODE and not self.tally.pieces:
                 raise _IsNode(process.pid)
         said = "neither the command nor what it started is a Python or a Node that guard knows"
-        self.failure = Failure("not-python", said, "bun --cpu-prof SCRIPT, or perf record -g")
+        self.failure = Failure(
+            "not-python", said, "bun --cpu-prof SCRIPT; for C, C++, Rust, Go: guard profile --cpu --pid PID"
+        )
         return False
 
     def _threads(self) -> int:

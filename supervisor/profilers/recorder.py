@@ -7,7 +7,8 @@ import time
 
 from supervisor import cgroup
 from supervisor.analysis import folded
-from supervisor.profilers import interpreter, lent, pace, pyspy, runner, stdlib
+from supervisor.profilers import engine as engines
+from supervisor.profilers import interpreter, lent, native, pace, pyspy, runner, stdlib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -284,11 +285,24 @@ def py_spy(options: Options) -> Engine:
 
 
 def engine(pid: int, options: Options) -> Engine:
-    """The engine for a process: the standard library's profiler where its interpreter brings one, else py-spy."""
+    """The engine for a process: the standard library's profiler where its interpreter brings one, else py-spy; guard's
+    own for machine code. Raises Failure.
+    """
     found = interpreter.look(pid)
+    if is_machine_code(pid, options):
+        from supervisor.profilers import native_cpu
+
+        return native_cpu.Native(pid)
     if found is not None and stdlib.reads(found) and not options.subprocesses:
         return Stdlib(found, options)
     return py_spy(options)
+
+
+def is_machine_code(pid: int, options: Options) -> bool:
+    """Whether guard itself reads its native stacks, for which its threads have to stop."""
+    if options.subprocesses or not native.possible() or interpreter.look(pid) is not None:
+        return False
+    return engines.of(pid) == engines.OTHER
 
 
 def tracer(pid: int) -> int:

@@ -17,8 +17,8 @@ import pytest
 from supervisor.analysis import folded
 from supervisor.profilers import native
 from supervisor.profilers.faults import FaultTrap
-from tests.integration.driving import until
-from tests.integration.stepping import order
+from tests.integration.driving import state_of, until
+from tests.integration.stepping import order, tracer_of
 from tests.integration.test_schemas import documents, faults
 
 pytestmark = pytest.mark.integration
@@ -225,3 +225,37 @@ def test_the_java_class_that_grew_is_named(start: Callable[..., Any], java_leak:
     assert stacks["engine"] == "jcmd"
     assert any(frame["name"] == "Leak.main" for thread in stacks["threads"] for frame in thread["frames"])
     assert growth_meta(run)["objects"][0]["name"] == "byte[]"
+
+
+BUSY = """
+#include <stdio.h>
+volatile unsigned long sum;
+__attribute__((noinline)) void hash_rows(void) { for (int n = 0; n < 3000000; n++) sum = sum * 31 + n; }
+__attribute__((noinline)) void sort_rows(void) { for (int n = 0; n < 1000000; n++) sum = sum * 17 + n; }
+int main(void) { puts("ready"); fflush(stdout); for (;;) { hash_rows(); sort_rows(); } }
+"""
+
+
+def test_the_busy_function_of_machine_code(
+    run_guard: Callable[..., subprocess.CompletedProcess[bytes]], leaky: str, tmp_path: Path
+) -> None:
+    """Three fourths of the time are in one function; the process goes on untraced."""
+    if not _traces():
+        pytest.skip("threads may not be stopped here")
+    (tmp_path / "busy.c").write_text(BUSY)
+    subprocess.run(["cc", "-O2", "-fomit-frame-pointer", "-o", "busy", "busy.c"], cwd=tmp_path, check=True, timeout=60)
+    with subprocess.Popen([str(tmp_path / "busy")], stdout=subprocess.PIPE) as target:
+        assert target.stdout is not None and target.stdout.readline() == b"ready\n"
+        try:
+            options = ["--duration", "2s", "--profiles-dir", str(tmp_path / "profiles"), "--pid", str(target.pid)]
+            done = run_guard("profile", "--cpu", *options)
+            assert done.returncode == 0, done.stderr
+            assert state_of(target.pid) in "RS" and tracer_of(target.pid) == 0
+        finally:
+            target.kill()
+    (profile,) = tmp_path.glob("profiles/*/*/*.folded")
+    counts = folded.parse(profile.read_text().splitlines())
+    shares = {each.function: each.self_weight / sum(counts.values()) for each in folded.by_function(counts)}
+    assert 0.6 < shares["hash_rows"] < 0.9 and shares["sort_rows"] > 0.1, counts
+    meta = json.loads(profile.with_suffix(".meta.json").read_text())
+    assert meta["engine"] == "native stacks" and meta["nonblocking"] is False and meta["samples"] >= 10

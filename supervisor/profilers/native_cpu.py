@@ -1,0 +1,94 @@
+"""CPU profile of machine code: at each tick the threads that run stand still for a moment and their stacks are read."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from supervisor import cgroup
+from supervisor.analysis import folded
+from supervisor.profilers import faults, kernel, native, pace, permission, pyspy, recorder, runner
+
+_STOP_S = 0.02
+_METER_EVERY_S = 0.1
+
+
+class Native:
+    """The native stacks of a process's running threads; waiting ones aren't touched. Raises Failure."""
+
+    name = "native stacks"
+    last_resort = True
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        try:
+            self._reader = native.Reader(pid)
+        except FileNotFoundError as error:
+            raise pyspy.Failure("target-gone", f"process {pid} is gone", "guard profile --pid PID") from error
+        except OSError as error:
+            raise _refused(error) from error
+
+    def serves(self, pid: int) -> bool:
+        """Whether it is the same process."""
+        return pid == self._pid
+
+    def record(self, pid: int, plan: pace.Plan, seconds: float, meter: recorder.Meter) -> recorder.Piece:
+        """One slice. Raises Failure."""
+        counts: folded.Counts = {}
+        tracer = faults.Tracer()
+        began_s = now_s = time.monotonic()
+        began_cpu_s = time.process_time()
+        metered_s = ticks = errors = 0.0
+        interrupted = cut = False
+        refused: OSError | None = None
+        while now_s - began_s < seconds and not (interrupted or cut):
+            running = [tid for tid in faults.threads(pid) if _runs(pid, tid)]
+            if not running and not os.path.exists(f"/proc/{pid}"):
+                break
+            for tid in running:
+                try:
+                    stack = self._stack(tracer, tid)
+                except ProcessLookupError:
+                    continue
+                except OSError as error:  # held by somebody else
+                    refused = error
+                    errors += 1
+                    continue
+                if stack:
+                    counts[stack] = counts.get(stack, 0) + 1
+            ticks += 1
+            now_s = time.monotonic()
+            if now_s - metered_s >= _METER_EVERY_S:
+                metered_s = now_s
+                cut = meter(os.getpid())
+            interrupted = runner.pause(max(0.0, began_s + ticks / plan.rate_hz - now_s))
+            now_s = time.monotonic()
+        if not counts and refused is not None:
+            raise _refused(refused)
+        done = runner.Completed(0, b"", "", hung=False, interrupted=interrupted, cut=cut,
+                                cpu_s=time.process_time() - began_cpu_s)  # fmt: skip
+        elapsed_s = max(now_s - began_s, 1e-6)
+        piece = recorder.Piece(self.name, counts, plan, done, meter, max(1, int(seconds)), elapsed_s)
+        piece.seconds, piece.ticks, piece.ticks_known, piece.errors = elapsed_s, ticks, True, int(errors)
+        piece.late = ticks < 0.9 * plan.rate_hz * elapsed_s - 1
+        return piece
+
+    def _stack(self, tracer: faults.Tracer, tid: int) -> str:
+        """Raises OSError (ESRCH, EPERM)."""
+        tracer.seize(tid)
+        try:
+            tracer.interrupt(tid)
+            if tracer.next(time.monotonic() + _STOP_S) is None:
+                return ""
+            return self._reader.stack(tid)
+        finally:
+            tracer.release()
+
+
+def _runs(pid: int, tid: int) -> bool:
+    stat = cgroup.read_text(f"/proc/{pid}/task/{tid}/stat")
+    return stat is not None and kernel.name_and_state(stat)[1] == "R"
+
+
+def _refused(error: OSError) -> pyspy.Failure:
+    return pyspy.Failure("ptrace-refused", f"ptrace: {error.strerror}", permission.ptrace_hint())
