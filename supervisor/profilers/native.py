@@ -265,7 +265,8 @@ def demangler() -> Demangle:
     def demangle(name: str) -> str:
         if not name.startswith("_Z"):
             return name
-        found = function(name.encode("utf-8", "replace"), None, None, None)
+        plain = name.partition(".llvm.")[0]  # what link-time optimisation adds
+        found = function(plain.encode("utf-8", "replace"), None, None, None)
         if not found:
             return name
         text = ctypes.string_at(found).decode("utf-8", "backslashreplace")

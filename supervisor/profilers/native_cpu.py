@@ -24,7 +24,7 @@ class Native:
         try:
             self._reader = native.Reader(pid)
         except FileNotFoundError as error:
-            raise pyspy.Failure("target-gone", f"process {pid} is gone", "guard profile --pid PID") from error
+            raise _gone(pid) from error
         except OSError as error:
             raise _refused(error) from error
 
@@ -63,6 +63,8 @@ class Native:
                 cut = meter(os.getpid())
             interrupted = runner.pause(max(0.0, began_s + ticks / plan.rate_hz - now_s))
             now_s = time.monotonic()
+        if not counts and not os.path.exists(f"/proc/{pid}"):
+            raise _gone(pid)
         if not counts and refused is not None:
             raise _refused(refused)
         done = runner.Completed(0, b"", "", hung=False, interrupted=interrupted, cut=cut,
@@ -88,6 +90,10 @@ class Native:
 def _runs(pid: int, tid: int) -> bool:
     stat = cgroup.read_text(f"/proc/{pid}/task/{tid}/stat")
     return stat is not None and kernel.name_and_state(stat)[1] == "R"
+
+
+def _gone(pid: int) -> pyspy.Failure:
+    return pyspy.Failure("target-gone", f"process {pid} is gone", "guard run --interval 500ms -- COMMAND")
 
 
 def _refused(error: OSError) -> pyspy.Failure:
