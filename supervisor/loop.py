@@ -33,6 +33,7 @@ _FINISH_S = 6.0
 _PEEK_SHARE = 0.1
 # This many faults of guard's own within this time, and it watches no more.
 _MOST_FAULTS = 3
+_RESTS_S = (0.1, 1.0)  # after the first and the second of them
 _FAULTS_WITHIN_S = 60.0
 
 
@@ -142,6 +143,7 @@ class Watch:
                 self._own_fault(error, goes_on)
                 if not goes_on:
                     break
+                self._rest(_RESTS_S[len(faults) - 1])
         self.acting.freezer.release()
         self.serving.give_up()
         while self.init.status is None and not (self.roots is not None and self.init.stopped_from_outside):
@@ -150,6 +152,17 @@ class Watch:
             self.workers.drain()
             self._hear_teller(now_s)
             self.handle(self.init.take_backlog())
+
+    def _rest(self, seconds: float) -> None:
+        """A moment for it to pass: signals are forwarded meanwhile, children reaped, and nobody stays frozen."""
+        self.acting.freezer.release()
+        until_s = time.monotonic() + seconds
+        while self.init.status is None and not (self.roots is not None and self.init.stopped_from_outside):
+            now_s = time.monotonic()
+            if now_s >= until_s:
+                break
+            self.init.pump(min(until_s - now_s, self.workers.enforce(now_s), self.init.enforce_stop(now_s)))
+            self.workers.drain()
 
     def _own_fault(self, error: Exception, goes_on: bool) -> None:
         try:

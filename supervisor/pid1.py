@@ -24,6 +24,7 @@ STOPS = frozenset((int(_signal.SIGTSTP), int(_signal.SIGTTIN), int(_signal.SIGTT
 _FROM_TERMINAL = frozenset((int(_signal.SIGTTIN), int(_signal.SIGTTOU)))
 _PIPE_BYTES = 65536
 _LOOKS, _LOOK_S = 100, 0.002
+_LONGEST_WAIT_S = 3600.0  # poll(2) takes no infinity
 _MOST_AT_ONCE = 1000  # children reaped before signals get their turn again
 
 
@@ -114,7 +115,8 @@ class Init:
 
     def wait(self, timeout_s: float | None) -> list[int]:
         """Wait for signals or until the timeout; the numbers that came, in order, SIGCHLD included."""
-        self.ready = {fd for fd, _ in self.poller.poll(None if timeout_s is None else max(0.0, timeout_s) * 1000)}
+        wait_ms = None if timeout_s is None else max(0.0, min(timeout_s, _LONGEST_WAIT_S)) * 1000
+        self.ready = {fd for fd, _ in self.poller.poll(wait_ms)}
         if self._read_end not in self.ready:
             return []
         try:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from supervisor import varlink
 from supervisor.varlink import Call, Refused
 
-# As sd_varlink_invoke() writes it for oomd_prekill_hook().
+# As sd-varlink of systemd 262 sends it, caught from varlinkctl.
 OOMD = b'{"method":"io.systemd.oom.Prekill.Notify","parameters":{"cgroup":"/system.slice/app.service"}}'
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
