@@ -62,6 +62,7 @@ def take(task: Task) -> dict[str, Any]:
     done = Done()
     with Batch(spec, now, done) as batch:
         try:
+            _refuse_own(target, spec["root"])
             batch.way = open_way(target, spec["mode"], spec["time_s"])
             batch.ship_all()
         except Undelivered as failure:
@@ -71,6 +72,14 @@ def take(task: Task) -> dict[str, Any]:
         result |= {"outcome": "failed", "reason": first.reason, "said": first.said, "hint": first.hint}
         result["tries"] = done.tries
     return result
+
+
+def _refuse_own(target: Target, root: str) -> None:
+    """A copy below the profiles directory would be taken for evidence itself. Raises Undelivered."""
+    place = os.path.realpath(target.path) if target.kind == "directory" else ""
+    if place and os.path.commonpath([place, os.path.realpath(root)]) == os.path.realpath(root):
+        said = f"{place} lies in the profiles directory"
+        raise Undelivered("own-directory", said, "guard run --ship with a directory elsewhere")
 
 
 def open_way(target: Target, mode: int, time_s: float) -> Way:

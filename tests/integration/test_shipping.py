@@ -124,6 +124,12 @@ def test_what_a_redirect_holds_is_not_told(start: Start, receiver: Receiver) -> 
     assert len(receiver.asked) == 1 and shipped(run)["complete"] is False
 
 
+def test_the_profiles_directory_is_no_target(start: Start) -> None:
+    run = run_short(start, "profiles/away")
+    assert run.named("ship.failed")[0]["reason"] == "own-directory"
+    assert shipped(run)["complete"] is False
+
+
 def test_a_target_that_is_none_is_refused_at_the_start(start: Start) -> None:
     run = start([], ["true"], env={"GUARD_SHIP": "s3://KEY:s3cret@bucket"})
     assert run.end() == 2

@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor import quantities
+from supervisor.errors import UsageError
 from supervisor.quantities import BadValue, masked_url
 from supervisor.shipping.addresses import is_link_local
-from supervisor.shipping.target import parse, settled
+from supervisor.shipping.target import check_extra, parse, settled
 
 
 @pytest.mark.parametrize(
@@ -93,3 +94,11 @@ def test_a_directory_is_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path:
 )  # fmt: skip
 def test_link_local_in_all_its_clothes(address: str, refused: bool) -> None:
     assert is_link_local(address) is refused
+
+
+def test_what_needs_the_extra_is_refused_before_the_target_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UsageError) as caught:
+        check_extra("s3://bucket/x")
+    assert caught.value.lines()[-1] == "  try: pip install 'guard-supervisor[ship]'"
+    check_extra("https://a.example/x")
