@@ -92,7 +92,9 @@ def _run(watch: Watch) -> None:
         if rss is None:
             return
         if watch.look(rss):
+            began_s = time.monotonic()
             watch.write()
+            watch.cost_s += time.monotonic() - began_s
 
 
 class Watch:
@@ -107,7 +109,7 @@ class Watch:
         self.rss = following.Rss(task.pid)
         self.start_bytes = self.peak_bytes = self._known = self.rss.read() or 0
         self._refused = refused
-        self._cost_s = self._due_s = 0.0
+        self.cost_s = self._read_s = 0.0  # of the last reading, and of what it takes to put it in place
         self._budget = max(0.001, float(task.spec.get("overhead_budget", 0.03)))
         self._frozen = frozen
         try:
@@ -129,11 +131,12 @@ class Watch:
         self._known = min(self._known, rss)
         counted = self._objects is not None and self._objects.look(rss)
         step = max(_LEAST_STEP_BYTES, _STEP_SHARE * self._known)
-        if time.monotonic() < self._due_s or rss - self._known < step:
+        gap_s = max(_SHORTEST_GAP_S, self.cost_s / self._budget)
+        if rss - self._known < step or time.monotonic() < self._read_s + gap_s:
             return counted
         self.read(hasty=False)
         self._known = rss
-        self._due_s = time.monotonic() + max(_SHORTEST_GAP_S, self._cost_s / self._budget)
+        self._read_s = time.monotonic()
         return True
 
     def read(self, *, hasty: bool) -> None:
@@ -151,7 +154,7 @@ class Watch:
         except FileNotFoundError:
             raise ProcessLookupError(self.task.pid) from None
         finally:
-            self._cost_s = time.monotonic() - began_s
+            self.cost_s = time.monotonic() - began_s
 
     def hurry(self) -> None:
         """The watcher called: it stops the process to have it read, or somebody else did."""
@@ -171,7 +174,7 @@ class Watch:
             following.write_frame(self.task, [], "kernel")
         finally:
             following.go_on(self.task)
-        stood_s = self._cost_s + time.monotonic() - began_s
+        stood_s = self.cost_s + time.monotonic() - began_s
         self.longest_s = max(self.longest_s, stood_s)
         if self.frozen_s is None:
             self.frozen_s = stood_s

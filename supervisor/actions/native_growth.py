@@ -56,6 +56,7 @@ class NativeFollower(growth.Follower):
         self.watch = mapped.Watch(task, frozen=frozen)
         self._reader = reader
         self._unwritten = False
+        self._write_due_s = 0.0
         super().__init__(task)
 
     def close(self) -> None:
@@ -93,11 +94,16 @@ class NativeFollower(growth.Follower):
         rss = super()._read()
         if rss is not None and self.watch.look(rss):
             self._unwritten = True
-        if self._unwritten and time.monotonic() - self._written_s >= _WRITE_EVERY_S:
+        if self._unwritten and time.monotonic() >= self._write_due_s:
             self._write()  # also when nothing more comes
         return rss
 
     def _write(self) -> None:
+        began_s = time.monotonic()
+        if began_s < self._write_due_s:
+            return
         self.report(self.ledger)
         self._written_s = time.monotonic()
+        cost_s = self._written_s - began_s
+        self._write_due_s = self._written_s + max(_WRITE_EVERY_S, cost_s / max(0.001, self._budget))
         self._unwritten = False
