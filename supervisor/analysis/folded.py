@@ -197,7 +197,7 @@ def is_library(file: str | None) -> bool:
         return True
     if name.startswith(("lib", "ld-")) and ".so" in name:  # beside a program of one's own it is one's own
         return len(parts) == 1 or any(part.startswith("lib") for part in parts[:-1])
-    if name in ("python", "python3", "[vdso]"):
+    if name in ("python", "python3", "[vdso]", "[runtime]"):
         return True
     if name.startswith("python3.") and not name.endswith(".py"):
         return True

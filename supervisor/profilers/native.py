@@ -20,6 +20,7 @@ from supervisor.profilers import faults, kernel
 from supervisor.profilers.elf import ELFError, Image
 
 MOST_FRAMES = 64
+RUNTIME = "[runtime]"  # instead of a file: see `is_runtime`
 _STOP_S = 0.2  # one that waits for a device stops when that answers
 _GETREGSET, _PRSTATUS = 0x4204, 1
 _NO_STACK_BYTES = 64 << 20  # further away, it is no caller's frame
@@ -198,7 +199,7 @@ class Reader:
             except ELFError:
                 pass
         name = self._demangle(symbol) if symbol else f"{os.path.basename(mapping.path)}{_NAMELESS}{start:x}"
-        return folded.frame(name, mapping.path)
+        return folded.frame(name, RUNTIME if is_runtime(name) else mapping.path)
 
 
 def threads(pid: int) -> list[dict[str, Any]]:
@@ -231,6 +232,20 @@ def threads(pid: int) -> list[dict[str, Any]]:
     if not read and refused is not None:
         raise refused
     return found
+
+
+# Compiled into the program itself: whoever calls these takes the memory.
+_RUNTIME = re.compile(
+    r"(?:(?!<)[\w:<>*& ]+ )?(?:std|core|alloc|hashbrown|__gnu_cxx|__cxxabiv1)::|operator (?:new|delete)"
+    r"|_?(?:<|\$LT\$)(?:std|core|alloc|hashbrown)|_R\w*?Cs\w+?_(?:3std|4core|5alloc|9hashbrown)"
+    r"|(?:runtime|internal|reflect|sync)[./]|__r(?:ust|dl|g)_\w+$"
+    r"|(?:_?_?libc_|_int_|__)?(?:malloc|calloc|realloc|memset|memcpy|memmove)(?:_\w+)?$|sysmalloc$"
+)
+
+
+def is_runtime(function: str) -> bool:
+    """Whether a function of a program belongs to its language: templates of C++, Rust's and Go's libraries."""
+    return _RUNTIME.match(function) is not None
 
 
 def is_named(function: str) -> bool:

@@ -109,6 +109,18 @@ def test_names_of_c_plus_plus_and_rust() -> None:
     if demangle("_ZN3foo3barEi") != "_ZN3foo3barEi":  # with the C++ library
         assert demangle("_ZN3foo3barEi") == "foo::bar(int)"
         assert demangle("_ZN5cache4keep17h0123456789abcdefE.llvm.123") == "cache::keep"
+    for name in (
+        "std::vector<int, std::allocator<int> >::_M_fill_insert(int*, unsigned long, int const&)",
+        "void std::vector<app::Row>::_M_realloc_insert<app::Row>(app::Row*, app::Row&&)",
+        "operator new(unsigned long)", "alloc::raw_vec::finish_grow", "hashbrown::raw::RawTable<T,A>::reserve_rehash",
+        "<alloc::vec::Vec<T,A> as core::ops::drop::Drop>::drop", "_RNvNtCsjrHSEGnQ3l9_3std2rt19lang_start_internal",
+        "_$LT$alloc..vec..Vec$LT$T$GT$", "runtime.mallocgc", "internal/bytealg.Clone", "__rust_alloc", "_int_malloc",
+        "__libc_malloc", "memset", "memmove_avx", "sysmalloc",
+    ):  # fmt: skip
+        assert native.is_runtime(name), name
+    for name in ("main", "app::Cache::keep(int, std::string)", "standard::keep()", "main.keepRows", "runtimes_of",
+                 "mallocate", "cache::keep", "memset_all(int)", "<app::Cache as core::fmt::Debug>::fmt"):  # fmt: skip
+        assert not native.is_runtime(name), name
     assert native.is_named("keep_records") and not native.is_named("sh+0x1234")
 
 
