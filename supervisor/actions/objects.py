@@ -82,7 +82,7 @@ class Objects:
             "censuses": self.taken,
             "census_live": self.live,
             "census_s": round(self.cost_s, 3),
-            "objects": rows[:_MOST],
+            "classes": rows[:_MOST],
         }
         return meta, class_, notes
 

@@ -224,7 +224,7 @@ def test_the_java_class_that_grew_is_named(start: Callable[..., Any], java_leak:
     (stacks,) = [document for name, document in found if name == "stacks"]
     assert stacks["engine"] == "jcmd"
     assert any(frame["name"] == "Leak.main" for thread in stacks["threads"] for frame in thread["frames"])
-    assert growth_meta(run)["objects"][0]["name"] == "byte[]"
+    assert growth_meta(run)["classes"][0]["name"] == "byte[]"
 
 
 BUSY = """
