@@ -115,12 +115,17 @@ def check(place: Path) -> None:
     _said([str(place / "bin" / "py-spy"), "--version"])
     packages = place / "lib" / VERSION / "site-packages"
     sources = [place / "bin" / "guard", *(packages / "supervisor").rglob("*.py")]
-    # What isn't here either is an extra, which guard does without.
-    names = sorted({name for path in sources for name in imports(path) if find_spec(name.partition(".")[0])})
+    # What isn't here either is an extra, which guard does without; and with it the modules that are for it.
+    wanted = sorted({name for path in sources for name in imports(path)})
+    extras = {top for name in wanted if not find_spec(top := name.partition(".")[0])} | {"sitecustomize"}  # a target's
+    names = [name for name in wanted if name.partition(".")[0] not in extras]
     look = f"""
 import importlib, sys
 sys.path.append({str(packages)!r})
-for name in {names!r}: importlib.import_module(name)
+for name in {names!r}:
+    try: importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in {extras!r}: raise
 for line in open("/proc/self/maps"):
     _, rights, _, _, _, *path = line.split(None, 5)
     if path and path[0].startswith("/") and "x" in rights: print(path[0].strip())
