@@ -14,6 +14,7 @@ A run is for one thread at a time.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -72,9 +73,10 @@ def start(
     try:
         run.pid = channel.started(run._pidfd)
     except GuardError as error:
-        code = run.wait()
+        with contextlib.suppress(GuardError):  # who took its exit code away doesn't take the reason as well
+            code = run.wait()
+            error.code = error.code or code
         run.close()
-        error.code = error.code or code
         raise
     except BaseException:
         run.close()

@@ -133,6 +133,8 @@ def test_ignored_children_keep_their_code() -> None:
     try:
         with start(["sh", "-c", "exit 9"]) as run:
             assert run.wait() == 9
+        with pytest.raises(GuardError, match="no-such-program"):
+            start(["no-such-program"])
     finally:
         signal.signal(signal.SIGCHLD, before)
 
