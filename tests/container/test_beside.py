@@ -32,6 +32,9 @@ def test_exec_beside_guard(start: Callable[..., Container], engine: Engine) -> N
     assert settings["machine"]["limit_bytes"] == 96 << 20
     checks = json.loads(engine.must("exec", container.name, "guard", "doctor", "--pid", str(pid), "--json"))
     assert {check["name"]: check["status"] for check in checks["capabilities"]}["stacks"] == "works"
+    answer = json.loads(engine.must("exec", container.name, "guard", "ctl", "stacks", "--json"))
+    assert answer["pid"] == pid and answer["paths"][0].endswith(".stacks.json")
+    engine.must("exec", container.name, "test", "-s", answer["paths"][0])
     engine.must("exec", container.name, "sh", "-c", "sh -c 'sleep 0.2' & exit 0")
     container.wait_for("orphan.reaped")
     engine.must("stop", container.name)
