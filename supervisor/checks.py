@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 
 from supervisor import cgroup, facts, files, launch, libc, sample, store
 from supervisor.actions import growth, mappings, stacks
 from supervisor.actions.task import Task
-from supervisor.profilers import engine, faults, java, lent, native, permission, pyspy, recorder, runner
+from supervisor.profilers import agent, engine, faults, java, lent, memray, native, permission, pyspy, recorder, runner
 from supervisor.profilers.syscalls import SyscallTrap
 from supervisor.quantities import human_bytes
 from supervisor.tryout import LEAKING_FUNCTION, Check, Scene, Verdict, absent, refused, works
@@ -230,6 +232,29 @@ def attribution(scene: Scene) -> Verdict:
     return refused(f"named {named}, not {LEAKING_FUNCTION}, by {basis}", f"{permission.perf_hint()}; {_PTRACE_HINT}")
 
 
+def heap_agent(scene: Scene) -> Verdict:
+    """A Python that is started with an agent answers it (--heap-agent); a running one may have been."""
+    if not scene.throwaway:
+        return works(f"its agent: {agent.ask(scene.pid, 'hello', 2.0).get('mode', '?')}")
+    environment = launch.with_heap_agent(dict(os.environb), "census")
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=environment)
+    try:
+        found = agent.ask(child.pid, "census 1.0", 5.0)
+        return works(f"{found['looked_at']} objects counted in {found['seconds']:.1f} s")
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def heap_attach(scene: Scene) -> Verdict:
+    """memray could be attached to a running Python; nothing is injected to find out."""
+    facts = memray.look(scene.pid)
+    found = memray.refusal(facts)
+    if found is not None:
+        return refused(f"{found[0]}: {found[1]}", found[2])
+    return works(f"{facts.python}, memray and {os.path.basename(facts.debugger)} are there")
+
+
 def profiles_directory(scene: Scene) -> Verdict:
     """The place for evidence can be written and is private."""
     path = scene.profiles_dir
@@ -264,8 +289,6 @@ def termination_log(scene: Scene) -> Verdict:
 
 def isolated(scene: Scene) -> Verdict:
     """guard's own Python is shut off from the user's."""
-    import sys
-
     if sys.flags.isolated and sys.flags.no_site:
         return works("python -IS: no PYTHON* variable, sitecustomize or directory reaches guard")
     return refused("a sitecustomize or PYTHONHOME runs before guard does", f"sed -i '1s/$/ -IS/' {sys.argv[0]}")
@@ -300,6 +323,8 @@ GROUPS: dict[str, tuple[Check, ...]] = {
         Check("growth by mapping", by_mapping, 5.0),
         Check("native stacks", native_stack, 5.0),
         Check("Java objects", java_objects, 10.0),
+        Check("heap: agent", heap_agent, 8.0, python=True),
+        Check("heap: memray attach", heap_attach, 4.0, python=True),
     ),
     "evidence": (Check("profiles directory", profiles_directory), Check("termination log", termination_log)),
     "start": (Check("isolated", isolated),),

@@ -276,6 +276,7 @@ class _Session:
             duration=self._duration_s,
             patient=self.init.target is not None,
             progress=True,
+            attach=self.wish.heap_asked and not self.wish.cpu and self.init.target is None,
             own=self._own(start.kind),
             **self.wish.flags,
         )

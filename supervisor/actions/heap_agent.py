@@ -8,9 +8,9 @@ import time
 from typing import Any
 
 from supervisor import evidence, sample
-from supervisor.actions import heap_report, heap_sites
+from supervisor.actions import heap_memray, heap_report, heap_sites
 from supervisor.actions.task import Task
-from supervisor.analysis import census, folded
+from supervisor.analysis import census
 from supervisor.analysis.census import Row
 from supervisor.profilers import agent, runner
 from supervisor.profilers.pyspy import Failure
@@ -58,6 +58,7 @@ class Heap:
         self.chains: dict[str, dict[str, Any]] = {}
         self.traces: dict[str, Any] = {}
         self.hold_s = 0.0
+        self.recording = agent.recording(pid) if self.mode == "memray" else None
         self.interrupted = False
         process = sample.read_process(pid)
         self.start_ticks = process.start_ticks if process else 0
@@ -138,6 +139,14 @@ class Heap:
         process = sample.read_process(self.pid)
         return process is None or process.state in ("Z", "X") or process.start_ticks != self.start_ticks
 
+    def _recorded(self) -> str | None:
+        """The path of what memray recorded in the process, which ends with that; None where it doesn't, or goes on."""
+        if self.recording is None or self.task.state != "profiling":
+            return None
+        if not self._gone():
+            agent.ask(self.pid, "finish", 10 * _LATE_S)
+        return f"/proc/self/fd/{self.recording}"
+
     def look_back(self) -> bool:
         """Take an earlier census of this run as the first; whether there is one."""
         folder = str(self.task.spec["directory"])
@@ -186,6 +195,11 @@ class Heap:
             title = f"Allocations held by process {self.pid}"
             if self.last is not None:
                 sections.insert(1, heap_report.sites_section(self.first.sites, newest.sites, seconds))
+        elif (path := self._recorded()) is not None:
+            held, more = heap_memray.keep(self.task, path)
+            notes += more
+            if held:
+                counts, title = held, f"Allocations held by process {self.pid} at the peak"
         elif self.traces:
             notes.append(f"tracemalloc's sites were not read: {self.traces.get('error', 'no answer')}.")
         facts = {
@@ -218,7 +232,7 @@ class Heap:
             facts=facts,
         )
         result = {key: facts[key] for key in ("engine", "engine_reason", "samples", "longest_stop_s", "grew")}
-        return {**result, "top": _top(counts)}
+        return {**result, "top": heap_report.top(counts)}
 
     def _notes(self, top: Row | None, unexplained: bool, gained: int, explained: int) -> list[str]:
         notes = []
@@ -252,13 +266,3 @@ def _pidfd(pid: int) -> int | None:
         return os.pidfd_open(pid)
     except (AttributeError, OSError):
         return None
-
-
-def _top(counts: folded.Counts) -> list[dict[str, Any]]:
-    """The first frames by self weight."""
-    total = sum(counts.values()) or 1
-    return [
-        {"function": each.function, "file": each.file, "line": each.line, "share": round(each.self_weight / total, 4)}
-        for each in folded.by_function(counts)[:5]
-        if each.self_weight
-    ]

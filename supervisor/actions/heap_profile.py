@@ -6,6 +6,7 @@ import signal
 import time
 from typing import Any
 
+from supervisor.actions import heap_memray
 from supervisor.actions.heap_agent import Heap
 from supervisor.actions.task import Task
 from supervisor.profilers import agent, runner
@@ -25,6 +26,8 @@ def take(task: Task) -> dict[str, Any]:
     try:
         pid, hello = _find(task)
     except Failure as failure:
+        if task.spec.get("attach") and failure.reason == "agent-silent":
+            return heap_memray.attach(task, failure)
         if failure.reason not in ("agent-silent", "not-python") or asked:
             raise
         refused = {"capability": "heap agent", "reason": failure.said, "hint": failure.hint}
@@ -33,6 +36,7 @@ def take(task: Task) -> dict[str, Any]:
                 "tried": "heap agent", "refused": [refused] if wanted else []}  # fmt: skip
     heap = Heap(task, pid, hello)
     heap.check_room()
+    reason = "the target was started with a heap agent (--heap-agent)"
     if asked:
         heap.follow(task.spec.get("duration", 10.0))
     elif task.state == "warning":
@@ -43,7 +47,7 @@ def take(task: Task) -> dict[str, Any]:
             runner.pause(min(_BETWEEN_S, float(task.spec.get("duration", _BETWEEN_S))))
         heap.count()
         heap.ask_holders()
-    return heap.finish("the target was started with a heap agent (--heap-agent)")
+    return heap.finish(reason)
 
 
 def _find(task: Task) -> tuple[int, dict[str, Any]]:

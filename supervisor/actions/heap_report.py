@@ -116,3 +116,13 @@ def by_type(rows: list[Row], chains: dict[str, dict[str, Any]], *, grown: bool) 
         stack = ";".join(folded.frame(name, None) for name in (*above, row.type))
         counts[stack] = counts.get(stack, 0) + weight
     return counts
+
+
+def top(counts: folded.Counts) -> list[dict[str, Any]]:
+    """The first frames by self weight."""
+    total = sum(counts.values()) or 1
+    return [
+        {"function": each.function, "file": each.file, "line": each.line, "share": round(each.self_weight / total, 4)}
+        for each in folded.by_function(counts)[:5]
+        if each.self_weight
+    ]

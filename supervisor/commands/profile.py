@@ -202,6 +202,8 @@ def _heap(pid: int, result: dict[str, Any]) -> str:
 
     line = f"guard: heap-profile of {pid} ({result.get('engine', '')}): "
     grew = result.get("grew")
+    if "peak_bytes" in result:
+        return line + f"{human_bytes(result['peak_bytes'])} held at the peak"
     if not grew:
         return line + f"{result.get('samples', 0):,} objects looked at; no type grew beyond chance"
     holder = f", held by {printable(grew['holder'])}" if grew["holder"] else ""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from supervisor import launch
 from supervisor.analysis import folded
 from supervisor.analysis.block import read_block
-from supervisor.profilers import agent
+from supervisor.profilers import agent, memray, recorder
 from supervisor.profilers.pyspy import Failure
 from tests.integration.conftest import GUARD
 from tests.telling import PATIENCE_S
@@ -211,3 +212,73 @@ def test_profile_heap_of_a_command_and_of_a_process(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.communicate()
+
+
+def test_a_whole_life_by_memray(tmp_path: Path) -> None:
+    pytest.importorskip("memray")
+    line = ["profile", "--heap", "--json", "--profiles-dir", str(tmp_path)]
+    done = subprocess.run([*GUARD, *line, "--", sys.executable, "-c", LEAK, "120"], capture_output=True, check=True)
+    told = json.loads(done.stderr.splitlines()[-1])
+    result = told["profiles"]["heap-profile"]
+    assert result["engine"] == "agent, memray"
+    assert (result["top"][0]["function"], result["top"][0]["line"]) == ("add_row", 6)
+    (kept,) = (path for path in told["files"] if path.endswith(".memray"))
+    assert os.stat(kept).st_size > 1000 and os.stat(kept).st_mode & 0o777 == 0o600
+    assert not list(Path(os.environ.get("TMPDIR", "/tmp")).glob("guard-heap*"))
+
+
+WAITING = """
+import sys
+print("ready", flush=True)
+sys.stdin.read(1)
+kept = [bytearray(100_000) for _ in range(200)]
+print("lives", flush=True)
+"""
+
+
+@pytest.fixture
+def waiting() -> Iterator[subprocess.Popen[bytes]]:
+    """A Python without an agent that allocates nothing until it is told."""
+    process = subprocess.Popen([sys.executable, "-c", WAITING], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+needs_gdb = pytest.mark.skipif(not shutil.which("gdb"), reason="gdb is absent")
+
+
+@needs_gdb
+def test_memray_is_attached_to_a_running_python(tmp_path: Path) -> None:
+    pytest.importorskip("memray")
+    process = subprocess.Popen([sys.executable, "-c", LEAK, "6000"], stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None and process.stdout.readline()
+        if memray.refusal(memray.look(process.pid)) is not None:
+            pytest.skip("memray can't be attached here")
+        line = ["profile", "--heap", "--duration", "2s", "--json", "--profiles-dir", str(tmp_path)]
+        done = subprocess.run([*GUARD, *line, "--pid", str(process.pid)], capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+        result = json.loads(done.stdout)["profiles"]["heap-profile"]
+        assert result["engine"] == "memray attach" and result["top"][0]["function"] == "add_row"
+        assert process.poll() is None and not recorder.tracer(process.pid)
+        assert [path for path in tmp_path.rglob(".*") if path.suffix == ".memray"] == []
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@needs_gdb
+def test_a_process_that_can_not_be_entered_is_let_go_and_lives(
+    waiting: subprocess.Popen[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A debugger that is killed leaves breakpoints, of which the process dies at its next allocation."""
+    pytest.importorskip("memray")
+    monkeypatch.setattr(memray, "_START_S", 5.0)
+    with pytest.raises(Failure) as caught:
+        memray.attach(waiting.pid, str(tmp_path / "none.memray"), 1.0)
+    assert caught.value.reason == "attach-hung"
+    assert not recorder.tracer(waiting.pid)
+    assert waiting.communicate(b"x", timeout=PATIENCE_S)[0] == b"lives\n"
+    assert waiting.returncode == 0
