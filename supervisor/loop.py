@@ -464,6 +464,7 @@ class Watch:
         while (left_s := shipper.last(time.monotonic())) is not None:
             self.init.pump(left_s)
             self.workers.drain()
+            self._hear_teller(time.monotonic())
             backlog = self.init.take_backlog()
             shipper.hurried |= any(isinstance(entry, pid1.Forwarded) for entry in backlog)
             self.handle(backlog)

@@ -111,7 +111,7 @@ class Reacting:
             secret = config.pyroscope
             self._pushed = reaction.path
             spec |= {"profile": reaction.path, "kind": told["action"], "service": command_name(journal.command),
-                     "environment": config.detected.name}  # fmt: skip
+                     "environment": config.detected.name, "trigger": told.get("trigger")}  # fmt: skip
             what = {"url": masked_url(secret)}
         else:
             assert config.notify is not None

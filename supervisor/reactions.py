@@ -55,7 +55,7 @@ def to_event(name: str, fields: Mapping[str, Any], config: Config) -> list[React
     if name == _LEFT:
         pushed = config.pyroscope is not None and fields.get("action") in PROFILES and fields.get("path")
         reason = f"{fields['action']} left a profile"
-        return [Reaction("pyroscope", str(fields["state"]), reason, path=str(fields["path"]))] if pushed else []
+        return [Reaction("pyroscope", str(fields.get("state", "")), reason, path=str(fields["path"]))] if pushed else []
     return _notify(config, name.partition(".")[0], str(fields.get("reason") or name)) if name in _TOLD else []
 
 

@@ -26,7 +26,8 @@ def take(task: Task) -> dict[str, Any]:
     text = _read(base + ".folded").decode("utf-8", "replace")
     meta = json.loads(_read(base + ".meta.json"))
     name = os.environ.get("PYROSCOPE_APPLICATION_NAME") or spec["service"]
-    labels = {"environment": spec["environment"], "state": spec["state"], "host": os.uname().nodename}
+    labels = {"environment": spec["environment"], "state": spec["state"], "trigger": spec.get("trigger") or "",
+              "host": os.uname().nodename}  # fmt: skip
     hint = f"curl -i {masked_url(url)}"
     try:
         times = _seconds(meta["started"]), _seconds(meta["ended"])

@@ -98,6 +98,8 @@ def families(
                         tuple(({"name": name}, size) for name, size in sorted(shown.items()))))  # fmt: skip
     found.append(Family("guard_actions_total", "counter", "Actions that ended or were not started, by outcome.",
                         tuple(_actions(line.get("actions")))))  # fmt: skip
+    found.append(Family("guard_triggers_fired_total", "counter", "Times that a trigger beside memory has fired.",
+                        _labelled(line, "fired", "trigger")))  # fmt: skip
     return [family for family in found if family.samples]
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from supervisor.metrics.exposition import Family
 
 _TIMEOUT_S = 5.0
+_TIMEOUTS = ("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT")
 _EVERY_S = 60.0  # OTEL_METRIC_EXPORT_INTERVAL's own default
 _LEAST_S = 1.0
 _UNITS = {"bytes": "By", "seconds": "s", "ratio": "1"}
@@ -55,7 +56,7 @@ class Pusher:
         self._exporter = OTLPMetricExporter(
             endpoint=endpoint(without_userinfo(url)) if given else None,
             headers=authorization(url) or None if given else None,
-            timeout=_TIMEOUT_S,
+            timeout=None if any(os.environ.get(name) for name in _TIMEOUTS) else _TIMEOUT_S,
         )
         used = str(getattr(self._exporter, "_endpoint", url))
         self._place = masked_url(used)

@@ -43,6 +43,7 @@ class Teller:
         self._before: dict[str, float] = dict.fromkeys(_SUMS, 0)  # by lives that have ended
         self._seconds: dict[str, float] = {}
         self._actions = {(kind, "finished"): 0 for kind in KINDS}
+        self._fired: dict[str, int] = {}
         self._ticks: dict[tuple[int, int], int] = {}
         self._cpu_ticks = 0
         self._lost = 0
@@ -80,6 +81,9 @@ class Teller:
         if kind == "action" and outcome in ("finished", "failed", "skipped"):
             key = str(fields.get("action")), outcome
             self._actions[key] = self._actions.get(key, 0) + 1
+        elif name == "trigger.fired":
+            trigger = str(fields.get("trigger"))
+            self._fired[trigger] = self._fired.get(trigger, 0) + 1
 
     def take(self, now_s: float) -> list[News]:
         """Events of what the helper told, which is begun again where it ended. Has to be called after every poll."""
@@ -170,6 +174,7 @@ class Teller:
         if self._journal is not None:
             self._last |= self._counted(self._journal.tally)
         self._last["actions"] = [[kind, outcome, count] for (kind, outcome), count in self._actions.items()]
+        self._last["fired"] = self._fired
         self._last["lost"] = self._lost
         line = _line(self._last)
         if len(line) > select.PIPE_BUF:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +186,28 @@ def test_guard_is_killed(start: Callable[..., Any], tmp_path: Path) -> None:
     assert ask(place_of(run, "socket"))[0] == 200
     run.process.send_signal(signal.SIGTERM)
     assert run.end() == 143
+
+
+def test_watched_processes_have_figures_and_a_crowd_keeps_nobody_out(start: Callable[..., Any]) -> None:
+    """Of processes that guard didn't start; silent clients, more than are held, get no other's turn."""
+    files = "import os, sys; kept = [os.dup(0) for _ in range(64)]; print(flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-ISc", files], stdin=-1, stdout=-1) as target, ExitStack() as crowd:
+        assert target.stdin is not None and target.stdout is not None
+        target.stdout.readline()
+        run = start(["--metrics-port", "0", "--fd-threshold", "40", "--interval", "200ms", str(target.pid)], [],
+                    subcommand="watch")  # fmt: skip
+        port = place_of(run)
+        host, _, number = port.rpartition(":")
+        for _ in range(100):
+            client = crowd.enter_context(socket.create_connection((host, int(number)), timeout=20))
+            client.sendall(b"GET /metrics")
+        run.wait_for("trigger.fired", trigger="fds")
+        until(lambda: figures(ask(port)[1]).get("guard_trigger_firing{fds}") == 1, "no trigger is shown")
+        found = figures(ask(port)[1])
+        assert found["guard_triggers_fired_total{fds}"] == found["guard_processes"] == 1
+        crowd.close()
+        target.stdin.close()
+        assert run.end() == 0
 
 
 @pytest.mark.parametrize(

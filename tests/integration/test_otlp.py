@@ -85,7 +85,7 @@ def test_a_collector_that_does_not_take_them(start: Callable[..., Any], behaviou
     with Receiver(behaviour) as collector:
         url = collector.url.replace("://", "://me:pw@") + "/s3cret"
         run = start(["--interval", "200ms", "--otlp", url, "--metrics-port", "0"], ["sh", "-c", "read line; exit 7"],
-                    stdin=subprocess.PIPE)  # fmt: skip
+                    stdin=subprocess.PIPE, env={"OTEL_EXPORTER_OTLP_TIMEOUT": "3"})  # fmt: skip
         run.wait_for("metrics.serving", what="port")
         if said:
             failed = run.wait_for("metrics.failed", what="otlp")

@@ -14,6 +14,7 @@ GROUPS = {
     "profiler": "The profiler",
     "target": "The target",
     "reactions": "Hooks and messages",
+    "metrics": "Metrics for others",
     "probes": "Probes and what triggers read",
     "ship": "Where evidence is shipped to",
     "control": "Who asks a running guard",

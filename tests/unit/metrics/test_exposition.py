@@ -23,7 +23,7 @@ LINE: dict[str, Any] = {
     "processes": 3, "threads": 9, "names": {"python": 200, "sh": 100}, "cpu_s": 1.25, "own_rss": 5, "own_cpu_s": 0.1,
     "thresholds": {"warning": 250, "critical": 500, "profiling": 900}, "restarts": 1, "oom_kills": 0, "samples": 7,
     "dropped": 0, "lost": 2, "seconds": {"ok": 1.5, "warning": 2.0, "critical": 0.0, "profiling": 0.0},
-    "triggers": {"cpu": 1, "pressure:memory:some": 0}, "p95": 0.25,
+    "triggers": {"cpu": 1, "pressure:memory:some": 0}, "p95": 0.25, "fired": {"cpu": 2},
     "actions": [["snapshot", "finished", 1], ["stacks", "failed", 2]],
 }  # fmt: skip
 
@@ -157,6 +157,6 @@ def test_ready_means_memory_is_left() -> None:
 def test_the_page_names_every_metric() -> None:
     page = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text()
     every = shown(LINE | {"high": 1, "pss": 1, "uss": 1})
-    assert len(every) == 32
+    assert len(every) == 33
     named = set(re.findall(r"`(guard_\w+)", page.partition("## What is shown")[2].partition("## Prometheus")[0]))
     assert named == {family.name for family in every}
