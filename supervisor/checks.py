@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 
-from supervisor import cgroup, facts, files, launch, libc, sample, store
+from supervisor import cgroup, checks_runtimes, facts, files, launch, libc, sample, store
 from supervisor.actions import growth, mappings, stacks
 from supervisor.actions.task import Task
 from supervisor.profilers import agent, engine, faults, java, lent, memray, native, permission, pyspy, recorder, runner
@@ -325,6 +325,8 @@ GROUPS: dict[str, tuple[Check, ...]] = {
         Check("Java objects", java_objects, 10.0),
         Check("heap: agent", heap_agent, 8.0, python=True),
         Check("heap: memray attach", heap_attach, 4.0, python=True),
+        Check("Node's inspector", checks_runtimes.node_inspector, 15.0),
+        Check("Bun at launch", checks_runtimes.bun_at_launch, 8.0),
     ),
     "evidence": (Check("profiles directory", profiles_directory), Check("termination log", termination_log)),
     "start": (Check("isolated", isolated),),

@@ -102,6 +102,7 @@ class Config:
     max_samples: int
     heap_interval: int
     heap_agent: str
+    node_inspector: bool
     source_locations: bool
     library_frames: bool
     overhead_budget: float | None  # None: no budget

@@ -9,6 +9,10 @@ import os
 
 from supervisor import output
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 DIRECTORY_MODE = 0o700
 
 
@@ -57,10 +61,13 @@ def open_below(
     return current
 
 
-def put(directory_fd: int, name: str, data: bytes, mode: int = 0o600, *, replace: bool = True) -> None:
+def put(
+    directory_fd: int, name: str, data: bytes | Iterable[bytes], mode: int = 0o600, *, replace: bool = True
+) -> None:
     """Write a file whole or not at all: to a temporary name, then renamed into place. Raises OSError.
 
-    Without `replace` a file that is there by then is left alone: FileExistsError.
+    `data` may come in pieces; what their source raises leaves no file. Without `replace` a file that is there by then
+    is left alone: FileExistsError.
     """
     temporary = f".{name}.{os.getpid()}.tmp"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -68,7 +75,8 @@ def put(directory_fd: int, name: str, data: bytes, mode: int = 0o600, *, replace
     try:
         try:
             os.fchmod(fd, mode)  # whatever the umask
-            output.write_all(fd, data)
+            for piece in (data,) if isinstance(data, bytes) else data:
+                output.write_all(fd, piece)
         finally:
             os.close(fd)
         if replace:

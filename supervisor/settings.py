@@ -193,6 +193,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("library-frames", "switch", PRESET, "Keep frames of libraries.", group="profiler"),
     Setting("overhead-budget", "share", PRESET, "Most of the target's time that profiling may take.",
             group="profiler"),
+    Setting("node-inspector", "switch", True, "Open the inspector of a running Node for evidence (extra: node).",
+            group="profiler"),
     Setting("profile-duration", "duration", 10.0, "Longest CPU profile that a state starts.", group="actions"),
     Setting("cooldown", "patience", 300.0, "Least time between two actions of a kind in a state.", group="actions"),
     Setting("max-actions", "count", 5, "Most actions of a kind in a run.", group="actions"),

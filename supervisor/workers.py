@@ -148,6 +148,7 @@ def spec_of(config: Config, start: Start, start_ticks: int | None, **place: Any)
         "sampling_interval": config.sampling_interval,
         "max_samples": config.max_samples,
         "heap_interval": config.heap_interval,
+        "node_inspector": config.node_inspector,
         "overhead_budget": config.overhead_budget,
         "cores": config.facts.cores,
         "duration": start.duration_s or config.profile_duration,

@@ -37,6 +37,9 @@ def take(task: Task) -> dict[str, Any]:
         return own_profile.cpu(task)
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))  # it is let in where waiting is done: see `runner`
     which = engine.of(task.pid)
+    if which == engine.NODE and not task.spec.get("node_inspector", True):
+        return {"outcome": "skipped", "reason": "inspector-off", "said": "--no-node-inspector keeps guard out of it",
+                "hint": "guard profile -- node SCRIPT", "tried": "cpu-profile of a Node"}  # fmt: skip
     if which == engine.NODE:
         from supervisor.actions import node_cpu
 
@@ -145,7 +148,8 @@ class _Recording:
             if process.pid != self.task.pid and interpreter.look(process.pid) is not None:
                 self._pid = process.pid
                 return True
-            if engine.of(process.pid) == engine.NODE and not self.tally.pieces:
+            inspects = self.task.spec.get("node_inspector", True) and not self.tally.pieces
+            if inspects and engine.of(process.pid) == engine.NODE:
                 raise _IsNode(process.pid)
         said = "neither the command nor what it started is a Python or a Node that guard knows"
         self.failure = Failure(

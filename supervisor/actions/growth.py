@@ -42,7 +42,7 @@ _HASTE_SETTLE_S = 0.004
 
 def take(task: Task) -> dict[str, Any]:
     """Follow the process until told to stop or it ends. Raises Failure when it can't be read at all."""
-    if engine.of(task.pid) == engine.NODE:
+    if task.spec.get("node_inspector", True) and engine.of(task.pid) == engine.NODE:
         from supervisor.actions import node_heap
 
         return node_heap.grow(task)

@@ -37,6 +37,11 @@ class Course:
         self.haste = 0
         self.frozen_s: float | None = None
 
+    @property
+    def elapsed_s(self) -> float:
+        """How long it has gone on."""
+        return time.monotonic() - self.started_s
+
     def stopped(self, seconds: float) -> None:
         """A thread stood still for so long."""
         self.stopped_s += seconds
@@ -50,7 +55,7 @@ class Course:
 
 def write(task: Task, ledger: Ledger, course: Course) -> dict[str, Any]:
     """Put the growth profile in place as far as it has come; the result for the watcher."""
-    elapsed = time.monotonic() - course.started_s
+    elapsed = course.elapsed_s
     counts = ledger.counts
     suspect = folded.own_functions(counts)[0] if counts else None
     shown = counts

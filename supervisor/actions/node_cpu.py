@@ -16,6 +16,7 @@ from supervisor.profilers.inspector import Gone, Session
 from supervisor.profilers.pyspy import Failure
 
 SLICE_S = 3.0
+_FOREVER_S = 10**9
 _FIRST_S = 0.5  # each slice is twice as long as the one before, so that one that dies soon leaves something
 # Measured on Node 20: what a sample costs the sampled thread. V8 doesn't tell.
 SAMPLE_S = 20e-6
@@ -36,7 +37,7 @@ def take(task: Task, pid: int) -> dict[str, Any]:
     recording = _Recording(task, pid)
     session = None
     try:
-        session = inspector.attach(pid)
+        session = inspector.attach(pid, _FOREVER_S if recording.exact else 0)
         recording.run(session)
     except Gone:
         recording.ended = "target-gone"
@@ -70,8 +71,6 @@ class _Recording:
     def run(self, session: Session) -> None:
         """Slice after slice. Raises Gone, Interrupted with what there is taken in, Failure."""
         session.call("Profiler.enable")
-        if self.exact:
-            session.inline(False)
         session.call("Profiler.setSamplingInterval", interval=max(1, round(1e6 / self.rate_hz)))
         while (left_s := self._until_s - time.monotonic()) > 0.05:
             session.call("Profiler.start")

@@ -1,16 +1,16 @@
 """Growth and heap profiles of a running Node: V8 samples allocations, and tells which of them are still held.
 
 What is held in the end is the evidence: garbage drops out of the samples when it is collected. V8 charges what an
-inlined function allocates to its caller, so inlining is off for the first seconds and now and then again; what comes
-in between is told apart by those (`heapprofile.refine`).
+inlined function allocates to its caller, so inlining is off for the first seconds; what comes after is told apart by
+what was seen then (`heapprofile.refine`).
 """
 
 from __future__ import annotations
 
 import json
 import signal
-import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from supervisor import freeze, sample
@@ -18,14 +18,17 @@ from supervisor.actions import following, growth_report, mapped
 from supervisor.actions.ledger import Ledger
 from supervisor.actions.task import Task
 from supervisor.analysis import folded, heapprofile
+from supervisor.analysis.reading import FormatError
 from supervisor.profilers import inspector, runner
 from supervisor.profilers.inspector import Gone, Hurry, Session
 from supervisor.profilers.pyspy import Failure
+from supervisor.quantities import human_bytes
 
 LEAST_INTERVAL = 64 << 10  # bytes: each sample that is held costs V8 some 200 bytes and a handle
 _INTERVALS = 16_384  # of them in the process's memory
-_EXACT_S = 3.0
-_LEAST_PAUSE_S = 20.0
+_EXACT_S = 8  # of no inlining, by the target's clock: it may be late, so what counts as exact ends a second before
+_FOREVER_S = 10**9
+_LEAST_OUTSIDE_BYTES = 16 << 20
 _FIRST_READ_S = 1.0
 _MOST_READ_S = 30.0
 
@@ -54,7 +57,10 @@ def grow(task: Task) -> dict[str, Any]:
         if failure.reason == "target-gone":
             raise
         refused = {"capability": "inspector", "reason": failure.said, "hint": failure.hint}
-        return {**mapped.follow(task, frozen=False), "refused": [refused]}
+        try:
+            return {**mapped.follow(task, frozen=False), "refused": [refused]}
+        except FileNotFoundError:
+            raise failure from None  # it is gone by now
     return growth_report.write(task, follower.ledger, follower.finished_course())
 
 
@@ -68,27 +74,30 @@ def _let_go(task: Task) -> None:
 class Follower:
     """One Node followed: what V8 sampled so far as a ledger. Without `seconds` until it ends or guard says so."""
 
-    def __init__(self, task: Task, seconds: float | None, *, always_exact: bool = False) -> None:
+    def __init__(
+        self, task: Task, seconds: float | None, *, pid: int | None = None, always_exact: bool = False
+    ) -> None:
         self.task = task
+        self.pid = pid or task.pid
         rss = self._rss()
         self.ledger = Ledger(rss)
         self.course = growth_report.Course(growth_report.INSPECTOR, [], rss)
         self.interval, self.reason = interval(int(task.spec.get("heap_interval", 1024)), rss)
+        self.at_end: Callable[[Session], None] | None = None  # while the session is still there
         self.memory: dict[str, Any] = {}  # of process.memoryUsage() at the start and at the end
         self.was_open = False
-        self.interrupted = False
+        self.interrupted = self.gone = False
         self._until_s = float("inf") if seconds is None else time.monotonic() + seconds
         budget = task.spec.get("overhead_budget")
         self._budget = budget or 0.5
-        self._pause_s = 0.0 if always_exact or budget is None else max(_LEAST_PAUSE_S, _EXACT_S / self._budget)
-        self._exact: list[tuple[int, int]] = []  # ordinals of the samples that were taken without inlining
-        self._since = 0
-        self._inlines = True
+        self._always_exact = always_exact or budget is None
+        self._exact_until: int | None = None  # the last ordinal that was sampled without inlining
         self._document: dict[str, Any] = {}
+        self._heap = heapprofile.Heap({}, [])
 
     def follow(self) -> None:
         """Sample until the end; what there is by then is in the ledger. Raises Failure."""
-        session = inspector.attach(self.task.pid)
+        session = inspector.attach(self.pid, _FOREVER_S if self._always_exact else _EXACT_S)
         self.was_open = session.was_open
         try:
             try:
@@ -96,8 +105,14 @@ class Follower:
             except runner.Interrupted:
                 self.interrupted = True
             self._finish(session)
+            if self.at_end is not None and not self.interrupted:
+                self.at_end(session)
         except Gone:
-            pass  # what was read last counts
+            self.gone = True  # what was read last counts
+        except Failure as failure:
+            if not self._document:
+                raise
+            self.course.failed(f"{failure.reason}: {failure.said}")
         finally:
             session.close()
         if self._document:
@@ -105,25 +120,28 @@ class Follower:
 
     def _follow(self, session: Session) -> None:
         try:
-            self.memory["start"] = usage(session)
+            self.memory["start"] = self._usage(session)
             session.call("HeapProfiler.enable")
-            self._switch(session, exact=True)
             session.call("HeapProfiler.startSampling", samplingInterval=self.interval)
         except Hurry:
             self._frozen()
         now_s = time.monotonic()
-        switch_s, read_s, wait_s = now_s + _EXACT_S, now_s + _FIRST_READ_S, _FIRST_READ_S
+        exact_s = float("inf") if self._always_exact else now_s + _EXACT_S - 1
+        forget_s = exact_s + 3  # by then V8 may inline again, and what it optimised meanwhile is slow
+        read_s, wait_s = now_s + _FIRST_READ_S, _FIRST_READ_S
         while (now_s := time.monotonic()) < self._until_s:
             try:
-                if not session.wait(min(read_s, switch_s, self._until_s) - now_s):
+                if not session.wait(min(read_s, exact_s, forget_s, self._until_s) - now_s):
+                    self.gone = True
                     return
                 now_s = time.monotonic()
-                if now_s >= switch_s and self._pause_s:
+                if now_s >= exact_s:
+                    exact_s = float("inf")
                     self._read(session)
-                    self._switch(session, exact=self._inlines)
-                    switch_s = now_s + (self._pause_s if self._inlines else _EXACT_S)
-                elif now_s >= switch_s:
-                    switch_s = float("inf")
+                    self._exact_until = self._heap.newest
+                if now_s >= forget_s:
+                    forget_s = float("inf")
+                    session.forget_optimised()
                 if now_s >= read_s:
                     took_s = self._read(session)
                     wait_s = min(_MOST_READ_S, max(wait_s * 1.5, took_s / self._budget))
@@ -131,6 +149,10 @@ class Follower:
             except Hurry:
                 self._frozen()
                 read_s = time.monotonic()
+            except Failure as failure:  # busy outside JavaScript, or V8's profile makes no sense: the next may
+                if failure.reason not in ("inspector-silent", "profiler-garbage"):
+                    raise
+                self.course.failed(f"{failure.reason}: {failure.said}")
 
     def _frozen(self) -> None:
         """The watcher called for haste: whom it stopped for that goes on, as it can't answer else."""
@@ -142,19 +164,18 @@ class Follower:
         self.task.spec["freeze"] = False
         self.course.haste += 1
 
-    def _switch(self, session: Session, *, exact: bool) -> None:
-        session.inline(not exact)
-        if exact:
-            self._since = heapprofile.parse(self._document).newest if self._document else 0
-        else:
-            self._exact.append((self._since, heapprofile.parse(self._document).newest))
-        self._inlines = not exact
-
     def _read(self, session: Session, method: str = "HeapProfiler.getSamplingProfile") -> float:
-        """Take in what V8 has; how long that took."""
+        """Take in what V8 has; how long that took. V8 collects all garbage for it, while the process stands."""
         began = time.monotonic()
-        self._document = session.call(method)["profile"]
+        document = session.call(method)["profile"]
         took_s = time.monotonic() - began
+        try:
+            found = heapprofile.parse(document)
+        except FormatError as error:
+            raise Failure("profiler-garbage", f"V8's heap profile: {error}"[:300], "node --version") from None
+        if session.leaving and sum(found.counts.values()) < self.ledger.attributed_bytes:
+            return took_s  # a Node that has ended holds nothing any more
+        self._heap, self._document = found, document
         self.course.stopped(took_s)
         self.course.peak_bytes = max(self.course.peak_bytes, self._rss())
         self._take_in()
@@ -163,16 +184,15 @@ class Follower:
         return took_s
 
     def _take_in(self) -> None:
-        heap = heapprofile.parse(self._document)
-        ranges = self._exact if self._inlines else [*self._exact, (self._since, sys.maxsize)]
-        inside, outside = heap.between(ranges)
+        heap = self._heap
+        inside, outside = heap.parted(self._exact_until)
         self.ledger.counts = heapprofile.refine(inside, outside) if heap.samples else heap.counts
         self.ledger.samples = len(heap.samples)
 
     def _finish(self, session: Session) -> None:
         try:
             self._read(session, "HeapProfiler.stopSampling")
-            self.memory["end"] = usage(session)
+            self.memory["end"] = self._usage(session)
         except (Hurry, Failure, runner.Interrupted) as error:
             self.course.failed(f"{type(error).__name__}: {error}")
 
@@ -188,29 +208,27 @@ class Follower:
                         "inspector_was_open": self.was_open, "node_memory": self.memory or None}  # fmt: skip
         return course
 
+    def _usage(self, session: Session) -> dict[str, int]:
+        """By the protocol and /proc: nothing is run in the process."""
+        found = session.call("Runtime.getHeapUsage")
+        return {"rss_bytes": self._rss(), "heap_bytes": int(found.get("totalSize", 0)),
+                "heap_used_bytes": int(found.get("usedSize", 0))}  # fmt: skip
+
     def _rss(self) -> int:
-        process = sample.read_process(self.task.pid)
+        process = sample.read_process(self.pid)
         return (process.rss_bytes or 0) if process is not None else 0
 
 
-def usage(session: Session) -> dict[str, int]:
-    """Node's own figures, in bytes: rss, heapTotal, heapUsed, external, arrayBuffers."""
-    found = session.evaluate("process.memoryUsage()")
-    return {str(name): int(value) for name, value in found.items()} if isinstance(found, dict) else {}
-
-
 def outside_the_heap(memory: dict[str, Any]) -> str:
-    """What to say where buffers, which V8 doesn't sample, grew more than its heap did; "" else. Pure."""
+    """What to say where memory that V8 doesn't sample grew more than its heap did; "" else. Pure."""
     start, end = memory.get("start"), memory.get("end")
     if not start or not end:
         return ""
-    heap = end.get("heapUsed", 0) - start.get("heapUsed", 0)
-    buffers = end.get("external", 0) - start.get("external", 0)
-    if buffers <= max(heap, 1 << 20):
+    heap = end["heap_bytes"] - start["heap_bytes"]
+    others = end["rss_bytes"] - start["rss_bytes"] - heap
+    if others <= max(heap, _LEAST_OUTSIDE_BYTES):
         return ""
-    from supervisor.quantities import human_bytes
-
     return (
-        f"Most of the growth is outside the JavaScript heap: buffers grew by {human_bytes(buffers)}, the heap by "
-        f"{human_bytes(max(0, heap))}. V8 samples only the small objects that hold the buffers."
+        f"Most of the growth is outside the JavaScript heap: buffers and the like grew by {human_bytes(others)}, "
+        f"the heap by {human_bytes(max(0, heap))}. V8 samples only the small objects that hold the buffers."
     )

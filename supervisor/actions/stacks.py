@@ -18,7 +18,7 @@ _TRIES = 3
 def take(task: Task) -> dict[str, Any]:
     """Write `.stacks.json`. Raises Failure, OSError."""
     was_stopped = task.check_target()
-    if engine.of(task.pid) == engine.NODE and not was_stopped:
+    if task.spec.get("node_inspector", True) and not was_stopped and engine.of(task.pid) == engine.NODE:
         return _of_node(task)
     if not mappings.is_python(task.pid):
         return _by_others(task, stop=not was_stopped)

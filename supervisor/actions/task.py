@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from supervisor import files, sample
@@ -47,8 +48,8 @@ class Task:
             raise Failure("target-gone", f"process {self.pid} is gone", "guard run --interval 500ms -- COMMAND")
         return process.state in ("T", "t")
 
-    def write(self, suffix: str, text: str | bytes) -> None:
-        """Put `NNN-<state>-<kind><suffix>` in place. Raises OSError."""
+    def write(self, suffix: str, text: str | bytes | Iterable[bytes]) -> None:
+        """Put `NNN-<state>-<kind><suffix>` in place, also in pieces. Raises OSError."""
         data = text.encode("utf-8", "backslashreplace") if isinstance(text, str) else text
         files.put(self._fd, self.name + suffix, data, self._mode)
         path = os.path.join(self._directory, self.name + suffix)

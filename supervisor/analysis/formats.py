@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from supervisor.analysis import bunmarkdown, cpuprofile, foldedfile, heapprofile, pprof, speedscope
+from supervisor.analysis import bunheap, bunmarkdown, cpuprofile, foldedfile, heapprofile, pprof, speedscope
 from supervisor.analysis.folded import FunctionTotal, is_marker
 from supervisor.analysis.reading import FormatError, Reading
 from supervisor.analysis.text import shorten, visible
@@ -26,7 +26,7 @@ KNOWN = (
     "pprof (.pb.gz)",
     ".cpuprofile (Node, Chrome, Bun)",
     ".heapprofile (Node, Chrome)",
-    "the Markdown of Bun's --cpu-prof-md",
+    "the Markdown of Bun's --cpu-prof-md and --heap-prof-md",
 )
 SUFFIXES = (
     ".folded",
@@ -275,6 +275,8 @@ def _from_markdown(data: bytes, start: str) -> Reading:
     if _BLOCK not in text:
         if bunmarkdown.is_one(start):
             return bunmarkdown.read(text)
+        if bunheap.is_one(start):
+            return bunheap.read(text)
         title = shorten(visible(text.partition("\n")[0]), 80)
         raise FormatError(f"it is Markdown (`{title}`) without guard's block at its end: cut off, or no profile")
     try:

@@ -28,14 +28,14 @@ class Heap:
         self.counts = counts
         self.samples = samples
 
-    def between(self, ranges: list[tuple[int, int]]) -> tuple[Counts, Counts]:
-        """Bytes of the samples whose ordinal is in one of the ranges (first excluded, last included), and the rest."""
-        inside: Counts = {}
-        outside: Counts = {}
+    def parted(self, until: int | None) -> tuple[Counts, Counts]:
+        """Bytes of the samples up to an ordinal (None: of all), and of those after it."""
+        before: Counts = {}
+        after: Counts = {}
         for ordinal, stack, size in self.samples:
-            into = inside if any(first < ordinal <= last for first, last in ranges) else outside
+            into = before if until is None or ordinal <= until else after
             into[stack] = into.get(stack, 0) + size
-        return inside, outside
+        return before, after
 
     @property
     def newest(self) -> int:
@@ -85,13 +85,12 @@ def parse(document: dict[str, Any]) -> Heap:
     samples = []
     raw = document.get("samples")
     for each in raw if isinstance(raw, list) else ():
-        if (
-            not isinstance(each, dict)
-            or each.get("nodeId") not in stacks
-            or not isinstance(each.get("size"), int | float)
-        ):
-            raise FormatError(f"a sample of the .heapprofile names node {str(each)[:60]!r}, which isn't there")
-        samples.append((int(each.get("ordinal", 0)), stacks[each["nodeId"]], round(each["size"])))
+        size = each.get("size") if isinstance(each, dict) else None
+        if not isinstance(size, int | float) or not 0 <= size < 1e18 or not isinstance(each.get("ordinal", 0), int):
+            raise FormatError(f"a sample of the .heapprofile reads {str(each)[:80]}")
+        place = stacks.get(each.get("nodeId"))
+        if place is not None:  # V8's samples can be ahead of its tree
+            samples.append((each.get("ordinal", 0), place, round(size)))
     return Heap(counts, samples)
 
 

@@ -2,8 +2,11 @@
 
 The protocol is Chrome's DevTools (https://chromedevtools.github.io/devtools-protocol/v8/) over a websocket on loopback.
 
-What guard opened it closes, whatever happens: a lease that lives in the target runs out when nobody renews it, so a
-killed worker leaves no open door. A Node that ends waits for its debuggers, so they let it go at once when it says so.
+What guard opened is closed, whatever happens: a watch that lives in the target looks once a second whether anybody is
+connected, and closes the inspector when nobody is; a killed worker leaves no open door. Nothing but that watch closes
+it: a Node that comes to its end waits for its debuggers, and JavaScript that is run in it then (Runtime.evaluate,
+inspector.close) ends it by SIGSEGV. So JavaScript is run when a session begins and not afterwards, and a session lets
+go at once when the process says that it waits.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from supervisor import libc
@@ -21,7 +24,6 @@ from supervisor.profilers import engine, node
 from supervisor.profilers.pyspy import Failure
 from supervisor.profilers.runner import Interrupted
 
-LEASE_S = 10  # ticks, one a second
 _OPEN_S = 10.0
 _HASTY_OPEN_S = 1.0
 _START_S = 1.0
@@ -30,42 +32,51 @@ _ANSWER_S = 20.0
 _CONNECT_S = 2.0
 _MOST_INFO = 65536
 _CLONE_NEWNET = 0x40000000  # setns(2)
-_EXTRA_HINT = "pip install 'guard-supervisor[node]'"
+EXTRA_HINT = "pip install 'guard-supervisor[node]'"
 
-# A lease lasts for so many ticks of Node's own timer: a process that stood still has not ticked, and tests that fake
-# setTimeout and Date don't fake that.
-_LEASE = """(function (id, ticks, opened) {
+# Node's own timers: tests that fake setTimeout don't fake those. Whose inspector it is stays as the first session found
+# it. `exact` is for how many seconds V8 shall inline nothing; that ends by itself, too.
+_WATCH = """(function (opened, exact) {
   const load = process.getBuiltinModule || require, key = Symbol.for('guard-supervisor.inspector')
   let held = globalThis[key]
   if (!held) {
-    const inspector = load('inspector'), timers = load('timers'), v8 = load('v8')
-    const maglev = Number(process.versions.node.split('.')[0]) >= 20
-    held = { leases: new Map(), opened, inlines: true }
+    const inspector = load('inspector'), fs = load('fs'), timers = load('timers'), v8 = load('v8')
+    const port = ':' + Number(new URL(inspector.url()).port).toString(16).toUpperCase().padStart(4, '0') + ' '
+    const modern = Number(process.versions.node.split('.')[0]) >= 20
+    const connected = (table) => {
+      try {
+        const text = fs.readFileSync('/proc/self/net/' + table, 'latin1')
+        return text.includes(port) && text.split('\\n').some((line) => {
+          const words = line.trim().split(' ')
+          return words[3] === '01' && (words[1] + ' ').endsWith(port)
+        })
+      } catch { return false }
+    }
+    held = { opened, exact: 0, misses: 0, inlines: true }
     held.inline = (on) => {
       held.inlines = on
-      for (const each of maglev ? ['turbo', 'maglev'] : ['turbo']) {
+      for (const each of modern ? ['turbo', 'maglev'] : ['turbo']) {
         v8.setFlagsFromString((on ? '--' : '--no-') + each + '-inlining')
       }
-      return Boolean(process.env.NODE_V8_COVERAGE)
     }
-    held.end = () => {
-      timers.clearInterval(held.timer)
+    const timer = timers.setInterval(() => {
+      if (held.exact > 0 && --held.exact === 0) held.inline(true)
+      held.misses = connected('tcp') || connected('tcp6') ? 0 : held.misses + 1
+      if (held.misses < 2) return
+      timers.clearInterval(timer)
       delete globalThis[key]
       if (!held.inlines) held.inline(true)
       if (held.opened) inspector.close()
-    }
-    held.timer = timers.setInterval(() => {
-      for (const [each, left] of held.leases) left > 1 ? held.leases.set(each, left - 1) : held.leases.delete(each)
-      if (!held.leases.size) held.end()
     }, 1000)
-    held.timer.unref()
+    timer.unref()
     Object.defineProperty(globalThis, key, { value: held, configurable: true })
   }
-  if (ticks > 0) held.leases.set(id, ticks)
-  else { held.leases.delete(id); if (!held.leases.size) held.end() }
-  return held.opened
+  if (exact > held.exact) {
+    held.exact = exact
+    held.inline(false)
+  }
+  return [held.opened, Boolean(process.env.NODE_V8_COVERAGE)]
 })"""
-_INLINE = "globalThis[Symbol.for('guard-supervisor.inspector')].inline"
 
 
 class Gone(Exception):
@@ -91,8 +102,7 @@ class Session:
         self._socket = socket
         self._number = 0
         self._answers: dict[int, dict[str, Any]] = {}
-        self._lease_id = f"{os.getpid()}-{time.monotonic_ns()}"
-        self._renewed_s = float("-inf")
+        self._collects = False
 
     # -- asking ---------------------------------------------------------------------------------------------------
 
@@ -103,10 +113,15 @@ class Session:
         while number not in self._answers:
             left_s = until_s - time.monotonic()
             if left_s <= 0:
-                said = f"no answer to {method} within {timeout_s:g} s: its main thread is busy outside JavaScript"
-                raise Failure("inspector-silent", said, f"guard profile --pid {self.pid}, once more")
+                raise self._silent(method, timeout_s)
             self._receive(left_s)
-        answer = self._answers.pop(number)
+        return self._result(self._answers.pop(number), method)
+
+    def _silent(self, method: str, timeout_s: float) -> Failure:
+        said = f"no answer to {method} within {timeout_s:g} s: its main thread is busy outside JavaScript"
+        return Failure("inspector-silent", said, f"guard profile --pid {self.pid}, once more")
+
+    def _result(self, answer: dict[str, Any], method: str) -> dict[str, Any]:
         if "error" in answer:
             said = str(answer["error"].get("message", answer["error"]))[:300]
             raise Failure("inspector-refused", f"{method}: {said}", f"node --version; guard doctor --pid {self.pid}")
@@ -114,7 +129,9 @@ class Session:
         return result
 
     def evaluate(self, expression: str, timeout_s: float = _ANSWER_S) -> Any:
-        """The value of a JavaScript expression. Raises Failure, Gone."""
+        """The value of a JavaScript expression: only when a session begins, see above. Raises Failure, Gone."""
+        if self.leaving:
+            raise Gone("it has come to its end")
         found = self.call(
             "Runtime.evaluate",
             timeout_s,
@@ -128,15 +145,37 @@ class Session:
             raise Failure("inspector-refused", said, f"node --version; guard doctor --pid {self.pid}")
         return found.get("result", {}).get("value")
 
+    def stream(self, method: str, event: str, key: str, timeout_s: float) -> Iterator[bytes]:
+        """What comes in the events of a method until it answers, piece by piece: nothing is kept.
+
+        Raises Failure, Gone, Interrupted, Hurry.
+        """
+        waiting: list[str] = []
+        before = self.on_event
+        self.on_event = lambda name, found: waiting.append(str(found.get(key, ""))) if name == event else None
+        try:
+            number = self._send(method, {})
+            until_s = time.monotonic() + timeout_s
+            while number not in self._answers:
+                left_s = until_s - time.monotonic()
+                if left_s <= 0:
+                    raise self._silent(method, timeout_s)
+                self._receive(left_s)
+                while waiting:
+                    yield waiting.pop(0).encode("utf-8", "surrogatepass")
+        finally:
+            self.on_event = before
+        self._result(self._answers.pop(number), method)
+
     def wait(self, seconds: float) -> bool:
         """Let events come in for so long; False when the process is `leaving`. Raises Gone, Interrupted, Hurry."""
         until_s = time.monotonic() + seconds
         while not self.leaving:
-            self.renew()
             left_s = until_s - time.monotonic()
             if left_s <= 0:
                 return True
-            self._receive(min(left_s, LEASE_S / 4))
+            self._receive(left_s)
+            self._answers.clear()  # of calls that nobody waits for any more
         return False
 
     def _send(self, method: str, parameters: dict[str, Any]) -> int:
@@ -167,51 +206,39 @@ class Session:
         elif self.on_event is not None:
             self.on_event(str(message.get("method")), message.get("params", {}))
 
-    # -- the lease ------------------------------------------------------------------------------------------------
+    # -- beginning and end ----------------------------------------------------------------------------------------
 
-    def begin(self) -> None:
-        """Take the lease, and ask to be told when the process comes to its end. Raises Failure, Gone."""
-        opened = "false" if self.was_open else "true"
-        self.was_open = not self.evaluate(f"{_LEASE}({self._lease_id!r}, {LEASE_S}, {opened})")
-        self._renewed_s = time.monotonic()
+    def begin(self, exact_s: int = 0) -> None:
+        """Set the watch, and ask to be told when the process comes to its end. Raises Failure, Gone.
+
+        For `exact_s` V8 inlines nothing: its profilers charge what an inlined function does to its caller.
+        """
         try:
             self.call("NodeRuntime.notifyWhenWaitingForDisconnect", enabled=True)
         except Failure:
-            pass  # a Node before 20; it says that it waits, and waits for no longer than the deadline
+            pass  # an old Node
+        opened = "false" if self.was_open else "true"
+        mine, self._collects = self.evaluate(f"{_WATCH}({opened}, {exact_s})")
+        self.was_open = not mine
+        if exact_s:
+            self.forget_optimised()
 
-    def renew(self) -> None:
-        """Where it is due, and nobody waits for the answer: a process that stands still keeps its lease."""
-        if time.monotonic() - self._renewed_s >= LEASE_S / 4:
-            self._renewed_s = time.monotonic()
-            opened = "false" if self.was_open else "true"
-            self._evaluate_unheard(f"{_LEASE}({self._lease_id!r}, {LEASE_S}, {opened})")
-            self._answers.clear()
+    def forget_optimised(self) -> None:
+        """Have V8 throw away what it optimised, with whatever was inlined. Raises Failure, Gone.
 
-    def inline(self, on: bool) -> None:
-        """Let V8 inline functions or not. Raises Failure, Gone.
-
-        The heap sampler charges what an inlined function allocates to its caller. What is optimised already is thrown
-        away by turning the counts of coverage on and off, but for a process that collects coverage itself.
+        Turning the counts of coverage on and off does that; not where the process collects coverage itself.
         """
-        if self.evaluate(f"{_INLINE}({'true' if on else 'false'})"):
-            return
-        self.call("Profiler.enable")
-        self.call("Profiler.startPreciseCoverage", callCount=False, detailed=False)
-        self.call("Profiler.stopPreciseCoverage")
+        if not self._collects:
+            self.call("Profiler.enable")
+            self.call("Profiler.startPreciseCoverage", callCount=False, detailed=False)
+            self.call("Profiler.stopPreciseCoverage")
 
     def close(self) -> None:
-        """Let go; the inspector closes with its last lease, unless it was open before. Raises nothing."""
-        try:
-            self._evaluate_unheard(f"{_LEASE}({self._lease_id!r}, 0, false)")
-        except Gone:
-            pass
+        """Let go; the watch closes the inspector. Raises nothing."""
         try:
             self._socket.close(timeout=1)
         except Exception:  # it is gone, and so is the connection
             pass
-
-    def _evaluate_unheard(self, expression: str) -> None:
-        self._send("Runtime.evaluate", {"expression": expression, "includeCommandLineAPI": True, "silent": True})
 
 
 def _readable(sock: Any, seconds: float) -> bool:
@@ -227,8 +254,8 @@ def _readable(sock: Any, seconds: float) -> bool:
 # -- opening ------------------------------------------------------------------------------------------------------
 
 
-def attach(pid: int) -> Session:
-    """A session with a Node, whose inspector is opened where it isn't. Raises Failure, Gone.
+def attach(pid: int, exact_s: int = 0) -> Session:
+    """A session with a Node, whose inspector is opened where it isn't; for `exact_s` see `begin`. Raises Failure, Gone.
 
     From here on SIGINT and SIGUSR1 are let in only where a session waits.
     """
@@ -257,11 +284,18 @@ def attach(pid: int) -> Session:
         raise Failure("inspector-refused", f"{type(error).__name__}: {error}"[:300], "guard doctor") from None
     session = Session(pid, socket, was_open=was_open)
     try:
-        session.begin()
+        session.begin(exact_s)
     except BaseException:
         session.close()
         raise
     return session
+
+
+def installed() -> bool:
+    """Whether the client for its websocket is there."""
+    from importlib.util import find_spec
+
+    return find_spec("websocket") is not None
 
 
 def _library() -> Any:
@@ -269,7 +303,7 @@ def _library() -> Any:
         import websocket
     except ImportError:
         said = "Node speaks websocket, and guard has no client for it: the extra `node` isn't installed"
-        raise Failure("node-extra-missing", said, _EXTRA_HINT) from None
+        raise Failure("node-extra-missing", said, EXTRA_HINT) from None
     return websocket
 
 
@@ -330,9 +364,9 @@ def _open(pid: int, flags: node.Flags, others: set[int]) -> tuple[node.Listener,
         said = f"port {flags.port}, which its inspector would open, is taken: nothing was sent"
         hint = f"ss -ltnp 'sport = :{flags.port}'; start each Node with a port of its own: node --inspect-port=0 SCRIPT"
         raise Failure("inspector-port-taken", said, hint)
-    until_s = time.monotonic() + _START_S
+    until_s = time.monotonic() + max(0.0, _START_S - node.age_s(pid))
     while not node.catches(pid) and time.monotonic() < until_s and signal.SIGINT not in signal.sigpending():
-        time.sleep(_LOOK_S)  # it may just be starting
+        time.sleep(_LOOK_S)  # it is just starting
     # Last, as little as possible before the signal: it ends whoever doesn't handle it.
     if engine.of(pid) != engine.NODE or not node.catches(pid):
         said = "it has no handler for SIGUSR1 (--disable-sigusr1, or its program took it away): it wasn't sent"

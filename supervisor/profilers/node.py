@@ -10,6 +10,8 @@ import os
 import signal
 import socket
 
+from supervisor import sample
+
 PORT = 9229
 _LISTENING = "0A"  # TCP_LISTEN in the column `st` of /proc/net/tcp
 _LOOPBACK = ("127.0.0.1", "::1", "0.0.0.0", "::")
@@ -77,6 +79,17 @@ def catches(pid: int, number: int = signal.SIGUSR1) -> bool:
     except (OSError, ValueError, IndexError):
         pass
     return False
+
+
+def age_s(pid: int) -> float:
+    """Seconds since the process started; infinite where that can't be told."""
+    process = sample.read_process(pid)
+    try:
+        with open("/proc/uptime", encoding="ascii") as file:
+            up_s = float(file.read().split()[0])
+    except (OSError, ValueError, IndexError):
+        return float("inf")
+    return up_s - process.start_ticks / os.sysconf("SC_CLK_TCK") if process is not None else float("inf")
 
 
 class Listener:

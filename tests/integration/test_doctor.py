@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -80,3 +81,23 @@ def test_another_users_process_is_refused_with_what_to_do(run_guard: Guard, tmp_
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     done = subprocess.run([interpreter, "-B", "-c", code], cwd=root, user=65534, capture_output=True, text=True)
     assert "refused" in done.stdout and "SYS_PTRACE" in done.stdout, done.stderr
+
+
+def test_node_and_bun_have_rows(run_guard: Guard) -> None:
+    found = by_name(json.loads(run_guard("doctor", "--json").stdout))
+    for name, row in (("node", "Node's inspector"), ("bun", "Bun at launch")):
+        expected = "works" if shutil.which(name) else "absent"
+        assert found[row]["status"] == expected, found[row]
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="needs node")
+def test_a_foreign_node_is_only_looked_at(run_guard: Guard) -> None:
+    command = ["node", "--inspect-port=0", "-e", "console.log('up'); setInterval(() => {}, 1000)"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as target:
+        assert target.stdout is not None and target.stderr is not None
+        target.stdout.readline()
+        found = by_name(json.loads(run_guard("doctor", "--pid", str(target.pid), "--json").stdout))
+        target.kill()
+        said = target.stderr.read()
+    assert found["Node's inspector"]["status"] == "works" and "not tried" in found["Node's inspector"]["detail"]
+    assert said == b""

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def test_a_leaking_node_ends_with_the_function_that_leaks(start: Callable[..., A
     assert raw.unit == "bytes" and raw.total > 20e6
     meta = json.loads(profile.with_suffix(".meta.json").read_text())
     assert meta["heap_interval_bytes"] >= 65536 and not meta["inspector_was_open"]
-    assert meta["node_memory"]["end"]["heapUsed"] > meta["node_memory"]["start"]["heapUsed"]
+    assert meta["node_memory"]["end"]["heap_bytes"] > meta["node_memory"]["start"]["heap_bytes"]
 
 
 def test_the_inspector_is_closed_when_the_watcher_ends_the_action(start: Callable[..., Any]) -> None:
@@ -74,7 +75,7 @@ def test_the_inspector_closes_itself_when_the_worker_is_killed(start: Callable[.
     os.kill(worker, signal.SIGKILL)
     failed = run.wait_for("action.failed", action="growth")
     assert failed["reason"] == "worker-killed" and folded_file.read_text()
-    until(lambda: closed(begun["pid"]), "its lease runs out", 60)
+    until(lambda: closed(begun["pid"]), "its watch sees that nobody is connected")
     os.kill(begun["pid"], 0)
 
 
@@ -145,11 +146,43 @@ def test_a_node_that_takes_sigusr1_for_something_else_is_told_and_not_sent_it(
     preload = tmp_path / "preload.js"
     preload.write_text(UNHANDLED)
     options = [str(preload) if word == "PRELOAD" else word for word in options]
-    run = start(QUIET, ["node", *options, LEAK, "80"])
-    assert run.end() == 7
+    run = start(QUIET, ["node", *options, LEAK, "80", "stay"])
+    begun = run.wait_for("action.started", action="growth")
+    until(lambda: run.evidence("*-growth.folded"), "growth by mapping")
+    os.kill(begun["pid"], signal.SIGTERM)
+    assert run.end() == 128 + signal.SIGTERM
     missing = run.wait_for("capability.missing", capability="inspector")
     assert words in missing["reason"] and "--inspect" in missing["hint"], missing
     assert run.wait_for("action.finished", action="growth")["engine"] == "mappings"
+
+
+def test_no_inspector_is_opened_where_that_is_not_wanted(start: Callable[..., Any]) -> None:
+    run = start([*QUIET, "--no-node-inspector"], [*NODE, LEAK, "80"])
+    assert run.end() == 7
+    assert run.wait_for("action.finished", action="growth")["engine"] == "mappings"
+    assert not any("Debugger" in line for line in run.noise), run.noise
+
+
+@pytest.mark.parametrize(("who", "function"), [("worker", "keep_in_python"), ("front", "rememberRequest")])
+def test_a_node_with_a_python_worker_has_an_engine_for_each(
+    start: Callable[..., Any], tmp_path: Path, who: str, function: str
+) -> None:
+    worker = tmp_path / "worker.py"
+    worker.write_text(
+        "import sys, time\nheld = []\ndef keep_in_python():\n    held.append(bytearray(b'x' * 1_000_000))\n"
+        "for _ in range(60):\n    time.sleep(0.03)\n    if sys.argv[1] == 'worker': keep_in_python()\n"
+    )
+    front = tmp_path / "front.js"
+    front.write_text(
+        f"const made = require('child_process').spawn({sys.executable!r}, [{str(worker)!r}, {who!r}])\n"
+        f"made.on('exit', () => process.exit(7))\n"
+        f"process.argv[2] = {'90' if who == 'front' else '0'!r}; process.argv[3] = 'stay'; require({LEAK!r})\n"
+    )
+    run = start([*QUIET, "--warning", "75"], [*NODE, str(front)])
+    assert run.end() == 7, run.noise
+    assert run.record["suspect"]["function"] == function
+    found = run.wait_for("action.finished", action="growth")
+    assert (found["engine"] == "inspector") == (who == "front")
 
 
 def test_a_second_node_whose_port_is_taken_is_left_alone(start: Callable[..., Any]) -> None:

@@ -35,7 +35,8 @@ def test_bytes_by_stack_and_what_v8_took_for_somebody_is_his() -> None:
     heap = heapprofile.parse(DOCUMENT)
     assert heap.counts == {SERVE: 100, KEEP: 2500, "(V8 API)": 30}
     assert heap.newest == 12
-    assert heap.between([(3, 8)]) == ({KEEP: 2000}, {KEEP: 500, SERVE: 100, "(V8 API)": 30})
+    assert heap.parted(7) == ({SERVE: 100, KEEP: 2000}, {KEEP: 500, "(V8 API)": 30})
+    assert heap.parted(None) == (heap.counts, {})
 
 
 def test_it_is_read_for_a_comparison(tmp_path: Path) -> None:
@@ -53,7 +54,8 @@ def test_it_is_read_for_a_comparison(tmp_path: Path) -> None:
     [
         {"head": {"callFrame": {}, "selfSize": "much", "children": []}},
         {"head": {"callFrame": {}, "selfSize": 1, "children": [3]}},
-        {"samples": [{"nodeId": 99, "size": 3}]},
+        {"samples": [{"nodeId": 3, "size": "large"}]},
+        {"samples": [{"nodeId": 3, "size": 5, "ordinal": []}]},
         {"samples": [7]},
     ],
 )
@@ -62,6 +64,11 @@ def test_a_damaged_one_is_told(tmp_path: Path, change: dict[str, Any]) -> None:
     path.write_text(json.dumps({**DOCUMENT, **change}))
     with pytest.raises(FormatError):
         formats.read(str(path))
+
+
+def test_a_sample_of_a_call_that_is_not_in_the_tree_yet_is_left_out() -> None:
+    ahead = {**DOCUMENT, "samples": [{"nodeId": 99, "size": 3, "ordinal": 1}, {"nodeId": 3, "size": 7, "ordinal": 2}]}
+    assert heapprofile.parse(ahead).samples == [(2, KEEP, 7)]
 
 
 def test_an_inlined_callee_gets_back_what_its_caller_was_charged() -> None:
@@ -94,9 +101,10 @@ def test_the_interval_is_bounded_and_says_why() -> None:
 
 
 def test_growth_outside_the_heap_is_told() -> None:
-    start = {"heapUsed": 10_000_000, "external": 1_000_000}
+    start = {"rss_bytes": 50_000_000, "heap_bytes": 10_000_000}
     assert node_heap.outside_the_heap({"start": start}) == ""
-    grown = {"heapUsed": 90_000_000, "external": 2_000_000}
-    assert node_heap.outside_the_heap({"start": start, "end": grown}) == ""
-    buffers = {"heapUsed": 11_000_000, "external": 201_000_000}
-    assert "buffers grew by 200 MB" in node_heap.outside_the_heap({"start": start, "end": buffers})
+    assert (
+        node_heap.outside_the_heap({"start": start, "end": {"rss_bytes": 140_000_000, "heap_bytes": 90_000_000}}) == ""
+    )
+    said = node_heap.outside_the_heap({"start": start, "end": {"rss_bytes": 251_000_000, "heap_bytes": 11_000_000}})
+    assert "grew by 200 MB, the heap by 1 MB" in said

@@ -73,3 +73,8 @@ def test_whether_a_signal_is_caught() -> None:
 
 def test_this_process_is_in_its_own_network() -> None:
     assert not node.other_network(os.getpid())
+
+
+def test_the_age_of_a_process() -> None:
+    assert 0 <= node.age_s(os.getpid()) < 86400
+    assert node.age_s(1 << 30) == float("inf")
