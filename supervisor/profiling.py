@@ -28,6 +28,7 @@ FORMATS = (".md", ".folded", ".svg", ".speedscope.json", ".pb.gz")
 PID_DURATION_S = 10.0
 _FINISH_S = 30.0  # for a worker to write what it has once its process is gone
 _TICK_S = 0.2
+_LEAST_HEAP_INTERVAL = 64 << 10  # at 1 KiB a Node took twice as long
 _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -135,7 +136,7 @@ def _own(
 ) -> ownprofile.Launch:
     """A Node profiles itself for its whole life, a Bun can't be profiled otherwise."""
     program = ownprofile.program_of(command, environment, config.chdir)
-    kinds: tuple[str, ...] = ("cpu-profile",) if wish.cpu else ()
+    kinds = (*(["cpu-profile"] if wish.cpu else ()), *(["heap-profile"] if wish.heap else ()))
     if wish.duration_s is not None and engine.choose(engine.Facts(program)) != engine.BUN:
         kinds = ()
     return ownprofile.prepare(
@@ -145,7 +146,7 @@ def _own(
         kinds,
         os.path.join(place.directory, "own"),
         cpu_interval_us=max(1, round(config.sampling_interval * 1e6)),
-        heap_interval=config.heap_interval,
+        heap_interval=max(config.heap_interval, _LEAST_HEAP_INTERVAL if config.overhead_budget else 1),
     )
 
 

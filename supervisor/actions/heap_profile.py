@@ -9,7 +9,7 @@ from typing import Any
 from supervisor.actions import heap_memray
 from supervisor.actions.heap_agent import Heap
 from supervisor.actions.task import Task
-from supervisor.profilers import agent, runner
+from supervisor.profilers import agent, engine, runner
 from supervisor.profilers.pyspy import Failure
 from supervisor.sample import ProcTree
 
@@ -20,6 +20,19 @@ _SLOWEST_RETRY_S = 0.25
 
 def take(task: Task) -> dict[str, Any]:
     """Write a heap profile. Raises Failure, OSError; where nothing is possible the outcome is `skipped`."""
+    if task.spec.get("own"):
+        from supervisor.actions import own_heap
+
+        return own_heap.take(task)
+    which = engine.of(task.pid)
+    if which == engine.NODE:
+        from supervisor.actions import node_heap_profile
+
+        return node_heap_profile.take(task, task.pid)
+    if which == engine.BUN:
+        said = "a Bun that runs already has no heap that guard could read, and SIGUSR1 would end it"
+        return {"outcome": "skipped", "reason": "bun-running", "said": said, "tried": "heap-profile of a Bun",
+                "hint": "guard profile --heap -- bun SCRIPT"}  # fmt: skip
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))  # it is let in where waiting is done: see `runner`
     asked = "profile_mode" in task.spec
     task.check_target()

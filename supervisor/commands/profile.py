@@ -30,6 +30,7 @@ _FLAGS = {
     "gil": "Only the thread that holds the GIL.",
     "idle": "Idle threads as well.",
     "threads": "Tell threads apart.",
+    "snapshot": "With --heap, of a Node: a heap snapshot as well, where there is room for it.",
 }
 
 
@@ -204,6 +205,9 @@ def _heap(pid: int, result: dict[str, Any]) -> str:
     grew = result.get("grew")
     if "peak_bytes" in result:
         return line + f"{human_bytes(result['peak_bytes'])} held at the peak"
+    if result.get("engine") in ("inspector", "node", "bun"):
+        skipped = result.get("snapshot_skipped")
+        return line + f"{human_bytes(result['bytes'])} held" + (f"; no heap snapshot: {skipped}" if skipped else "")
     if not grew:
         return line + f"{result.get('samples', 0):,} objects looked at; no type grew beyond chance"
     holder = f", held by {printable(grew['holder'])}" if grew["holder"] else ""

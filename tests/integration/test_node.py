@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from supervisor.actions import node_heap_profile
 from supervisor.analysis import folded, formats
 from supervisor.profilers import node
 from tests.integration.driving import until
@@ -128,6 +129,42 @@ def test_a_node_below_a_shell_is_profiled(start: Callable[..., Any]) -> None:
     result = told["profiles"]["cpu-profile"]
     assert result["outcome"] == "ok" and result["top"], told
     assert any(each["file"] and each["file"].endswith("leak.js") for each in result["top"])
+
+
+def test_the_heap_of_a_running_node_and_a_snapshot(
+    run_guard: Callable[..., subprocess.CompletedProcess[bytes]], tmp_path: Path
+) -> None:
+    with subprocess.Popen([*NODE, LEAK, "400", "stay"], stderr=subprocess.DEVNULL) as target:
+        try:
+            until(lambda: node.catches(target.pid), "it has started")
+            done = run_guard("profile", "--heap", "--snapshot", "--json", "--duration", "2s", "--pid", str(target.pid),
+                             "--profiles-dir", str(tmp_path / "p"))  # fmt: skip
+            assert target.poll() is None
+        finally:
+            target.kill()
+    told = json.loads(done.stdout)
+    result = told["profiles"]["heap-profile"]
+    assert result["outcome"] == "ok" and result["engine"] == "inspector", told
+    assert result["top"][0]["function"] == "rememberRequest" and result["bytes"] > 1e6
+    (path,) = [path for path in told["files"] if path.endswith(".heapsnapshot")]
+    assert Path(path).stat().st_size == result["snapshot_bytes"] > 1e6
+    assert "snapshot" in json.loads(Path(path).read_text())
+    (summary,) = [path for path in told["files"] if path.endswith(".md")]
+    assert formats.read(summary).kind == "memory"
+
+
+def test_a_snapshot_is_only_taken_where_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Headroom is checked before V8 is asked for anything."""
+    calls: list[str] = []
+
+    class Session:
+        def call(self, method: str) -> dict[str, int]:
+            calls.append(method)
+            return {"usedSize": 100 << 20}
+
+    monkeypatch.setattr(node_heap_profile, "headroom", lambda pid: 150 << 20)
+    told = node_heap_profile.snapshot(object(), 1, Session())  # type: ignore[arg-type]
+    assert "headroom of 157 MB" in told["snapshot_skipped"] and calls == ["Runtime.getHeapUsage"]
 
 
 UNHANDLED = "process.on('SIGUSR1', () => {}); process.removeAllListeners('SIGUSR1'); "

@@ -88,6 +88,41 @@ def test_a_bun_is_profiled_for_its_whole_life(start: Callable[..., Any]) -> None
         assert max(functions.values(), key=lambda each: each.self_weight).function == "busyWork", suffix
 
 
+@needs_node
+def test_the_heap_of_a_node_at_its_end(start: Callable[..., Any], tmp_path: Path) -> None:
+    script = tmp_path / "held.js"
+    script.write_text(
+        "const held = []\nfunction keepMany () { for (let i = 0; i < 2e4; i++) held.push(new Array(100).fill(i)) }\n"
+        "keepMany(); globalThis.held = held; process.exit(4)\n"
+    )
+    run = start(["--heap", "--json"], ["node", str(script)], subcommand="profile")
+    assert run.end() == 4
+    told = told_by(run)
+    result = told["profiles"]["heap-profile"]
+    assert result["outcome"] == "ok" and result["top"][0]["function"] == "keepMany", told
+    assert result["bytes"] > 10e6
+    (raw,) = [path for path in told["files"] if path.endswith("heap-profile.heapprofile")]
+    for suffix in (".heapprofile", ".folded", ".md"):
+        found = formats.read(raw.replace(".heapprofile", suffix))
+        assert found.unit == "bytes" and found.functions, suffix
+
+
+@needs_bun
+def test_the_heap_of_a_bun_at_its_end(start: Callable[..., Any]) -> None:
+    run = start(["--heap", "--cpu", "--json"], [str(BUN), APP, "300", "6"], subcommand="profile")
+    assert run.end() == 6
+    told = told_by(run)
+    assert {kind: result["outcome"] for kind, result in told["profiles"].items()} == {
+        "cpu-profile": "ok",
+        "heap-profile": "ok",
+    }
+    types = {each["function"] for each in told["profiles"]["heap-profile"]["top"]}
+    assert types & {"string", "Object", "Array", "NativeExecutable", "(other types)"}, told
+    (own,) = [path for path in told["files"] if path.endswith("heap-profile.bun.md")]
+    assert formats.read(own).kind == "memory"
+    assert "## Types" in Path(own.replace(".bun.md", ".md")).read_text()
+
+
 @needs_bun
 def test_a_running_bun_is_left_alone_and_told_about(start: Callable[..., Any]) -> None:
     options = ["--warning", "10", "--critical", "15", "--profiling", "20", "--interval", "200ms"]
