@@ -35,8 +35,9 @@ def rows(census: dict[str, Any]) -> list[Row]:
     found: dict[str, Row] = {}
     for each in _types(census):
         before = found.get(each["type"])
-        held = each.get("in") or [{}]
-        row = Row(each["type"], each["count"], each["bytes"], held_in=str(held[0].get("type", "")))
+        held = each.get("in")
+        first = held[0] if isinstance(held, list) and held and isinstance(held[0], dict) else {}
+        row = Row(each["type"], each["count"], each["bytes"], held_in=str(first.get("type", "")))
         if before is not None:  # two classes of one name
             row = Row(row.type, row.count + before.count, row.size_bytes + before.size_bytes, held_in=before.held_in)
         found[row.type] = row
