@@ -342,8 +342,11 @@ def directory(given: str | None, environ: dict[str, str]) -> str:
     """Where evidence goes: as given, as the settings say, else the service's state directory or the log directory."""
     if given is not None:
         return os.path.abspath(given)
-    named = environ.get("GUARD_PROFILES_DIR") or environ.get("STATE_DIRECTORY", "").partition(":")[0]
-    return os.path.abspath(named or "/var/log/guard")
+    if named := environ.get("GUARD_PROFILES_DIR"):
+        return os.path.abspath(named)
+    state = environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    # Resolved: of a dynamic user it is a link that systemd made, and guard follows none.
+    return os.path.realpath(state) if state else "/var/log/guard"
 
 
 def serve(path: str, profiles_dir: str | None, deadline_s: float, growth_s: float, environ: dict[str, str]) -> None:

@@ -27,11 +27,12 @@ WorkingDirectory={_specifiers(wish.directory)}
 ExecStart={" ".join(quoted(word) for word in line)}
 Restart=on-failure
 
-# A user of its own that may write only to its state directory; or take this away and name one: User=
+# A user of its own that may write only to its state directory. Or name one with User= and take this and /private away:
+# of a dynamic user's, %S/guard-{wish.name} is a link, and guard follows none.
 DynamicUser=yes
 StateDirectory=guard-{wish.name}
 StateDirectoryMode=0700
-Environment=GUARD_ENV=production GUARD_PROFILES_DIR=%S/guard-{wish.name}
+Environment=GUARD_ENV=production GUARD_PROFILES_DIR=%S/private/guard-{wish.name}
 
 # guard takes this limit for its thresholds; what it should be: guard runs --limits
 MemoryAccounting=yes

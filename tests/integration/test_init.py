@@ -154,6 +154,8 @@ def test_systemd(made: tuple[Path, tuple[str, ...]]) -> None:
         assert (done.returncode, done.stderr) == (0, "")
     (line,) = [line for line in file.read_text().splitlines() if line.startswith("ExecStart=")]
     assert unquoted(line.removeprefix("ExecStart="))[-len(command) :] == list(command)
+    # And not %S/guard-my-app, which is a link for a dynamic user: tried with a real systemd.
+    assert "GUARD_PROFILES_DIR=%S/private/guard-my-app\n" in file.read_text()
 
 
 def unquoted(line: str) -> list[str]:
