@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _RETENTION_AFTER_S = 5.0
 _BUDGET_WINDOW_S = 3600.0
+# Few stacks name a suspect, too, where so much was taken at one place: an innocent that takes and gives back has less.
+_CLEAR_BYTES, _CLEAR_SHARE = 64 << 20, 0.9
 
 
 class Acting:
@@ -258,6 +260,8 @@ class Acting:
         if start.kind != "growth" or not found:
             return
         known, enough = self._journal.suspect or {}, bool(result.get("enough"))
+        if not enough and (found["bytes"] < _CLEAR_BYTES or found["share"] < _CLEAR_SHARE):
+            return
         sure = "bytes" in known and known.get("enough", True)
         # What rests on enough comes before what rests on little, and more before less.
         if (enough, found["bytes"]) >= (sure, known.get("bytes", 0)):

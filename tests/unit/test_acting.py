@@ -12,14 +12,14 @@ from supervisor.acting import Acting
 from supervisor.model import Start
 
 
-def after(*results: tuple[str, int, bool]) -> dict[str, Any]:
-    """The suspect after growth found these functions, with these bytes, on enough or not."""
+def after(*results: tuple[str, int, bool], share: float = 1.0) -> dict[str, Any]:
+    """The suspect after growth found these functions, with these MiB, on enough or not."""
     acting = object.__new__(Acting)
     acting._guilty = {"pid": 7, "name": "app", "rss_bytes": 9}
     acting._grew = {}
     acting._journal = SimpleNamespace(suspect=dict(acting._guilty))  # type: ignore[assignment]
     for function, size, enough in results:
-        found = {"function": function, "file": "a.py", "line": 1, "share": 1.0, "bytes": size}
+        found = {"function": function, "file": "a.py", "line": 1, "share": share, "bytes": size << 20}
         acting._note_suspect(Start("growth", "warning", 7, ""), {"suspect": found, "enough": enough})
     return dict(acting._journal.suspect or {})
 
@@ -27,11 +27,11 @@ def after(*results: tuple[str, int, bool]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("results", "function", "sure"),
     [
-        ([("f", 5, False)], "f", False),
-        ([("f", 5, False), ("g", 1, True)], "g", True),
-        ([("f", 5, True), ("g", 9, False)], "f", True),
+        ([("f", 500, False)], "f", False),
+        ([("f", 500, False), ("g", 1, True)], "g", True),
+        ([("f", 5, True), ("g", 900, False)], "f", True),
         ([("f", 5, True), ("g", 9, True)], "g", True),
-        ([("f", 5, False), ("g", 3, False)], "f", False),
+        ([("f", 500, False), ("g", 300, False)], "f", False),
     ],
 )
 def test_enough_comes_before_little_and_more_before_less(
@@ -56,3 +56,8 @@ def test_the_type_that_grew_stands_beside_the_function_whichever_comes_first() -
     suspect = acting._journal.suspect or {}
     assert suspect["grew"] == {"type": "bytes", "bytes": 6_000_000, "holder": "__main__.pages"}
     assert record.suspect_words(suspect).endswith("; bytes grew by 6 MB, held by __main__.pages")
+
+
+def test_little_evidence_names_nobody_where_it_is_not_clear() -> None:
+    assert "function" not in after(("f", 5, False))
+    assert "function" not in after(("f", 500, False), share=0.6)
