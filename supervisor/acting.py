@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _RETENTION_AFTER_S = 5.0
 _BUDGET_WINDOW_S = 3600.0
-# Few stacks name a suspect, too, where so much was taken at one place: an innocent that takes and gives back has less.
+# Few stacks name a suspect, too, where so much was taken at one place, and nothing was seen to be given back.
 _CLEAR_BYTES, _CLEAR_SHARE = 64 << 20, 0.9
 
 
@@ -260,7 +260,8 @@ class Acting:
         if start.kind != "growth" or not found:
             return
         known, enough = self._journal.suspect or {}, bool(result.get("enough"))
-        if not enough and (found["bytes"] < _CLEAR_BYTES or found["share"] < _CLEAR_SHARE):
+        few = found["bytes"] < _CLEAR_BYTES or found["share"] < _CLEAR_SHARE or result.get("temporary_samples")
+        if not enough and few:
             return
         sure = "bytes" in known and known.get("enough", True)
         # What rests on enough comes before what rests on little, and more before less.

@@ -108,7 +108,7 @@ def write(task: Task, ledger: Ledger, course: Course) -> dict[str, Any]:
     publish(task, shown, head, notes, facts, basis, _ALLOCATED if course.engine == INSPECTOR else "")
     result = {"samples": ledger.samples, "attributed_bytes": ledger.attributed_bytes, "enough": ledger.enough,
               "engine": course.engine, "longest_stop_s": facts["longest_stop_s"],
-              "refused": course.refused}  # fmt: skip
+              "temporary_samples": ledger.temporary, "refused": course.refused}  # fmt: skip
     if suspect is not None:
         result["suspect"] = {
             "function": suspect.function,

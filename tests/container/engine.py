@@ -51,6 +51,7 @@ class Engine:
     def __call__(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run podman to its end, output captured."""
         options = {"timeout": PATIENCE_S, "stdin": subprocess.DEVNULL, "capture_output": True, **options}
+        options.setdefault("cwd", self.environment["HOME"])  # conmon marks an OOM kill by a file where it was started
         return subprocess.run(["podman", *words], env=self.environment, text=True, **options)
 
     def must(self, *words: str, **options: Any) -> str:
@@ -74,7 +75,10 @@ class Container(Telling):
         line = ["podman", "run", "--name", name, *options, image, *command]
         pipe = subprocess.PIPE
         super().__init__(
-            subprocess.Popen(line, env=engine.environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe)
+            subprocess.Popen(
+                line, cwd=engine.environment["HOME"], env=engine.environment, stdin=subprocess.DEVNULL, stdout=pipe,
+                stderr=pipe,
+            )  # fmt: skip
         )
 
     def output(self) -> str:

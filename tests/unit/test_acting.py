@@ -12,7 +12,7 @@ from supervisor.acting import Acting
 from supervisor.model import Start
 
 
-def after(*results: tuple[str, int, bool], share: float = 1.0) -> dict[str, Any]:
+def after(*results: tuple[str, int, bool], share: float = 1.0, temporary: int = 0) -> dict[str, Any]:
     """The suspect after growth found these functions, with these MiB, on enough or not."""
     acting = object.__new__(Acting)
     acting._guilty = {"pid": 7, "name": "app", "rss_bytes": 9}
@@ -20,7 +20,9 @@ def after(*results: tuple[str, int, bool], share: float = 1.0) -> dict[str, Any]
     acting._journal = SimpleNamespace(suspect=dict(acting._guilty))  # type: ignore[assignment]
     for function, size, enough in results:
         found = {"function": function, "file": "a.py", "line": 1, "share": share, "bytes": size << 20}
-        acting._note_suspect(Start("growth", "warning", 7, ""), {"suspect": found, "enough": enough})
+        acting._note_suspect(
+            Start("growth", "warning", 7, ""), {"suspect": found, "enough": enough, "temporary_samples": temporary}
+        )
     return dict(acting._journal.suspect or {})
 
 
@@ -61,3 +63,4 @@ def test_the_type_that_grew_stands_beside_the_function_whichever_comes_first() -
 def test_little_evidence_names_nobody_where_it_is_not_clear() -> None:
     assert "function" not in after(("f", 5, False))
     assert "function" not in after(("f", 500, False), share=0.6)
+    assert "function" not in after(("f", 500, False), temporary=1)
