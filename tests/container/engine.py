@@ -39,6 +39,7 @@ class Engine:
 
     def __init__(self, place: Path) -> None:
         place.mkdir(parents=True, exist_ok=True)
+        self.place = place
         configuration, storage = place / "containers.conf", place / "storage.conf"
         configuration.write_text(f'{CONFIGURATION}tmp_dir = "{place}/tmp"\n')
         storage.write_text(f'[storage]\ndriver = "overlay"\ngraphroot = "{place}/images"\nrunroot = "{place}/run"\n')
@@ -51,7 +52,7 @@ class Engine:
     def __call__(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run podman to its end, output captured."""
         options = {"timeout": PATIENCE_S, "stdin": subprocess.DEVNULL, "capture_output": True, **options}
-        options.setdefault("cwd", self.environment["HOME"])  # conmon marks an OOM kill by a file where it was started
+        options.setdefault("cwd", self.place)  # conmon marks an OOM kill by a file where it was started
         return subprocess.run(["podman", *words], env=self.environment, text=True, **options)
 
     def must(self, *words: str, **options: Any) -> str:
@@ -76,7 +77,7 @@ class Container(Telling):
         pipe = subprocess.PIPE
         super().__init__(
             subprocess.Popen(
-                line, cwd=engine.environment["HOME"], env=engine.environment, stdin=subprocess.DEVNULL, stdout=pipe,
+                line, cwd=engine.place, env=engine.environment, stdin=subprocess.DEVNULL, stdout=pipe,
                 stderr=pipe,
             )  # fmt: skip
         )
