@@ -77,9 +77,13 @@ class Container(Telling):
         pipe = subprocess.PIPE
         super().__init__(
             subprocess.Popen(
-                line, cwd=engine.place, env=engine.environment, stdin=subprocess.DEVNULL, stdout=pipe,
+                line,
+                cwd=engine.place,
+                env=engine.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=pipe,
                 stderr=pipe,
-            )  # fmt: skip
+            )
         )
 
     def output(self) -> str:
