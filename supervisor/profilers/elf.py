@@ -143,7 +143,7 @@ class Image:
                 return None
             description = struct.unpack_from("<i", self._data, table + (low - 1) * 8 + 4)[0] + base
             return _Frame(self._data, self._offset(description), description).row(address)
-        except (struct.error, ValueError, IndexError, KeyError) as error:
+        except (struct.error, ValueError, IndexError, KeyError, OverflowError) as error:
             raise ELFError(str(error)) from error
 
 
