@@ -241,11 +241,12 @@ class Batch:
         """Try, wait, try again while there is time. Raises Undelivered."""
         assert self.way is not None
         wait_s = _FIRST_WAIT_S
+        last: Undelivered | None = None
         for attempt in range(1, _TRIES + 1):
             left_s = self._deadline_s - self._clock()
             if left_s <= 0:
                 hint = "guard run --ship-timeout 60s -- COMMAND" if self._spec["scope"] == FINAL else ""
-                raise Undelivered("deadline", f"{self._spec['time_s']:g} s were over", hint)
+                raise last or Undelivered("deadline", f"{self._spec['time_s']:g} s were over", hint)
             self._done.tries += 1
             try:
                 file.seek(0)
@@ -253,6 +254,7 @@ class Batch:
             except Undelivered as failure:
                 if not failure.again or attempt == _TRIES or self._deadline_s - self._clock() <= wait_s:
                     raise
+                last = failure
             self._sleep(wait_s)
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 

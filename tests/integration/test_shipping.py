@@ -42,8 +42,8 @@ def shipped(run: Any) -> dict[str, Any]:
 
 
 def on_disk(profiles: Path) -> dict[str, bytes]:
-    """All files of all runs but `shipped.json`, as they should arrive: `RUN/NAME`."""
-    files = [path for path in profiles.glob("*/*/*") if path.name != "shipped.json"]
+    """All regular files of all runs but `shipped.json`, as they should arrive: `RUN/NAME`."""
+    files = [path for path in profiles.glob("*/*/*") if path.is_file() and path.name != "shipped.json"]
     return {f"{path.parent.name}/{path.name}": path.read_bytes() for path in files}
 
 

@@ -143,6 +143,25 @@ def test_it_gives_up_after_some_tries_or_when_time_is_over(tmp_path: Path) -> No
     assert noted(folder)["complete"] is False
 
 
+def test_time_that_runs_out_between_tries_is_not_the_cause(tmp_path: Path) -> None:
+    make(tmp_path, OWN)
+
+    class Slow(Wire):
+        def send(self, key: tuple[str, ...], file: BinaryIO, size: int, left_s: float) -> None:
+            raise down()
+
+    done, now = Done(), [0.0]
+    spec = {"root": str(tmp_path), "run": OWN, "scope": "final", "leftovers": False, "time_s": 0.5, "mode": 0o600}
+
+    def overslept(seconds: float) -> None:
+        now[0] += 9
+
+    with Batch(spec, ledger.first(URL, parse(URL)), done, lambda: now[0], overslept) as batch:
+        batch.way = Slow()
+        with pytest.raises(Undelivered, match="server-error"):
+            batch.ship_all()
+
+
 def test_what_will_not_get_better_is_tried_once(tmp_path: Path) -> None:
     make(tmp_path, OWN)
     way = Wire(refused(whole=True))
