@@ -10,8 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from supervisor import config as configs
-from supervisor import decide, metrics, notice, pid1, policy, record, restart, sample, triggers
+from supervisor import decide, metrics, notice, pid1, policy, record, restart, sample, thresholds, triggers
 from supervisor.acting import Acting
 from supervisor.config import Config
 from supervisor.floods import Floods
@@ -51,7 +50,7 @@ def policy_of(config: Config, start_s: float = 0.0) -> policy.Policy:
     )  # fmt: skip
 
 
-def levels_of(levels: Iterable[configs.Level]) -> tuple[policy.Level, ...]:
+def levels_of(levels: Iterable[thresholds.Level]) -> tuple[policy.Level, ...]:
     """Thresholds as deciding needs them."""
     return tuple(
         policy.Level(level.name, level.metric, level.threshold.size_bytes, level.threshold.share) for level in levels
@@ -292,7 +291,7 @@ class Watch:
         limit, high = self.noticed.limit_bytes, self.noticed.high_bytes
         if limit is None or (limit, high) == (before.limit_bytes, before.high_bytes):
             return
-        levels, beyond = configs.levels_under(self.config, limit, high, reading.in_cgroup)
+        levels, beyond = thresholds.levels_under(self.config, limit, high, reading.in_cgroup)
         self.policy = replace(self.policy, levels=levels_of(levels))
         # Of nested groups now one may bind and now the other: each turn is told once.
         if self.journal.once(f"limit {before.limit_bytes} {before.high_bytes} {limit} {high}"):

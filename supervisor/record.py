@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from supervisor import pid1, restart
-from supervisor.config import Level
 from supervisor.console import printable
 from supervisor.model import STATES, Sample
 from supervisor.quantities import human_bytes, human_duration, human_percent, signal_name
+from supervisor.thresholds import Level
 from supervisor.triggers import Rules, Watched
 
 SCHEMA_VERSION = 1

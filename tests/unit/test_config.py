@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor import cgroup, config, envfile
+from supervisor import cgroup, config, envfile, thresholds
 from supervisor.config import Config
 from supervisor.errors import UsageError
 from supervisor.facts import Facts
@@ -259,7 +259,7 @@ def test_an_explicit_threshold_beyond_memory_high_is_accepted() -> None:
 
 
 def under(resolved: Config, limit: int, high: int | None = None) -> tuple[list[int], list[str]]:
-    levels, beyond = config.levels_under(resolved, limit, high, True)
+    levels, beyond = thresholds.levels_under(resolved, limit, high, True)
     return [level.size_bytes for level in levels], beyond
 
 
