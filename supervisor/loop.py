@@ -460,6 +460,7 @@ class Watch:
             return
         if self.reacting is not None and self.reacting.hurried:
             return
+        shipper.stopped = self.init.stopped_from_outside
         while (left_s := shipper.last(time.monotonic())) is not None:
             self.init.pump(left_s)
             self.workers.drain()

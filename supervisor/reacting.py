@@ -29,6 +29,7 @@ _LATE = {
 # At the end of a run guard stays this long for messages and profiles; messages that aren't away by then wait on disk
 # for the next start.
 _LAST_MESSAGES_S = 5.0
+_STOPPED_S = 2.0  # the same after a stop asked from outside: `docker stop` kills after 10 s
 # Signals whose meaning is to end a process; others would only end one that isn't prepared for them.
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL, signal.SIGABRT)
 
@@ -176,12 +177,13 @@ class Reacting:
             hooks += sum(worker.start.kind == "hook" for worker in running)
             # A worker keeps to the hook's time itself: this is for one that doesn't.
             self._deadline_s = now_s + max(_LAST_MESSAGES_S, hooks * (self._config.hook_timeout + 5.0))
+        messages_s = _STOPPED_S if self._init.stopped_from_outside else _LAST_MESSAGES_S
         if self.hurried or now_s >= self._deadline_s:
             self._waiting.clear()
             for worker in running:
                 worker.ask_to_end(now_s)
         hooking = any(worker.start.kind == "hook" for worker in running)
         for worker in running:
-            if worker.start.kind != "hook" and not hooking and now_s - worker.started_s >= _LAST_MESSAGES_S:
+            if worker.start.kind != "hook" and not hooking and now_s - worker.started_s >= messages_s:
                 worker.ask_to_end(now_s)
         return min(max(0.05, self._deadline_s - now_s), 1.0) if running else None

@@ -26,6 +26,8 @@ _LEFTOVERS_AFTER_S = 1.0
 _AGAIN_S, _LONGEST_S = 30.0, 600.0
 # A worker that can't be told to end is killed that long after its own time.
 _SPARE_S = 0.5
+# `docker stop` kills after 10 s, of which the target has had its part.
+_STOPPED_S = 3.0
 
 
 class Shipper:
@@ -34,6 +36,7 @@ class Shipper:
     def __init__(self, config: Config, journal: Journal, workers: Workers) -> None:
         assert config.ship is not None
         self.hurried = False  # a signal came while guard stayed for the last batch
+        self.stopped = False  # somebody asked for the end, and will not wait for long
         self._url = config.ship
         self._to = masked_url(config.ship)
         self._target = parse(config.ship)
@@ -143,6 +146,8 @@ class Shipper:
     def last(self, now_s: float) -> float | None:
         """After the end record: seconds guard still stays for the last batch; None when there is none to stay for."""
         patience_s = self._config.ship_timeout
+        if self.stopped and not self._config.values["ship-timeout"].explicit:
+            patience_s = min(patience_s, _STOPPED_S)
         if self._deadline_s == float("inf"):
             self._deadline_s = now_s + patience_s
             if patience_s > 0 and self._workers.of_kind(KIND) is None:

@@ -202,3 +202,11 @@ def test_without_patience_nobody_waits() -> None:
     case.shipper._config.ship_timeout = 0.0
     assert case.shipper.last(NOW_S) is None
     assert case.workers.began == []
+
+
+@pytest.mark.parametrize(("explicit", "stays"), [(False, False), (True, True)])
+def test_after_a_stop_it_stays_short_unless_a_time_was_given(explicit: bool, stays: bool) -> None:
+    case = Case(values={"ship-timeout": SimpleNamespace(explicit=explicit)})
+    case.shipper.stopped = True
+    case.shipper.last(NOW_S)
+    assert (case.shipper.last(NOW_S + 4) is not None) is stays
