@@ -5,6 +5,7 @@ Nothing here decides and nothing here waits for anything but one poll.
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -145,6 +146,10 @@ class Watch:
                 self._rest(_RESTS_S[len(faults) - 1])
         self.acting.freezer.release()
         self.serving.give_up()
+        # Nobody listens to these any more, and what they have to say would wake the poll again and again.
+        if self.prober is not None:
+            self.prober.end()
+        self.wakeups.close()
         while self.init.status is None and not (self.roots is not None and self.init.stopped_from_outside):
             now_s = time.monotonic()
             self.init.pump(min(self.workers.enforce(now_s), self.init.enforce_stop(now_s)))
@@ -435,17 +440,23 @@ class Watch:
     def _evidence_workers(self) -> list[Worker]:
         return [worker for worker in self.workers.running.values() if worker.start.kind not in REACTIONS]
 
+    def _told_to_end(self, backlog: list[pid1.Ended | pid1.Forwarded]) -> bool:
+        """Whether a signal among these means it: not a window's new size, say."""
+        ending = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, self.config.stop_signal)
+        return any(isinstance(entry, pid1.Forwarded) and entry.signal in ending for entry in backlog)
+
     def _last_reactions(self) -> None:
         """Stay for hooks and messages, which the target's end may have caused; a signal now ends that."""
         if self.reacting is None:
             return
-        while (left_s := self.reacting.last(time.monotonic())) is not None:
+        again = self.lives is not None and self.lives.judge(self.init).again
+        while (left_s := self.reacting.last(time.monotonic(), again=again)) is not None:
             self.init.pump(min(left_s, self.workers.enforce(time.monotonic())))
             self.workers.drain()
             self._hear_teller(time.monotonic())
             self.serving.look()
             backlog = self.init.take_backlog()
-            self.reacting.hurried |= any(isinstance(entry, pid1.Forwarded) for entry in backlog)
+            self.reacting.hurried |= self._told_to_end(backlog)
             self.handle(backlog)
         for worker in self.workers.running.values():
             worker.kill()
@@ -466,7 +477,7 @@ class Watch:
             self.workers.drain()
             self._hear_teller(time.monotonic())
             backlog = self.init.take_backlog()
-            shipper.hurried |= any(isinstance(entry, pid1.Forwarded) for entry in backlog)
+            shipper.hurried |= self._told_to_end(backlog)
             self.handle(backlog)
 
 

@@ -290,6 +290,9 @@ def parse_url(text: str, schemes: tuple[str, ...]) -> str:
     scheme, separator, rest = text.partition("://")
     host = rest.partition("/")[0].partition("?")[0].partition("#")[0].rpartition("@")[2]
     printable = text.isascii() and all("!" <= letter <= "~" for letter in text)
+    port = host.rpartition("]")[2].partition(":")[2]
+    if port and not port.isdigit():  # a password with a slash in it, most likely, which no log must show
+        raise BadValue("a URL with a number for its port, and / ? # in a password written as %2F %3F %23")
     if not separator or scheme not in schemes or not host.strip(":") or not printable or len(text) > 4096:
         raise BadValue(f"a URL such as {schemes[0]}://example.org/path ({', '.join(schemes)})")
     return text

@@ -17,7 +17,7 @@ from supervisor.model import Start
 from supervisor.quantities import masked_url, signal_name
 from supervisor.reactions import Reaction
 from supervisor.store import command_name
-from supervisor.workers import REACTIONS, Worker, Workers
+from supervisor.workers import GRACE_S, REACTIONS, Worker, Workers
 
 SPOOL = "spool"
 _MOST_WAITING = 16
@@ -29,7 +29,8 @@ _LATE = {
 # At the end of a run guard stays this long for messages and profiles; messages that aren't away by then wait on disk
 # for the next start.
 _LAST_MESSAGES_S = 5.0
-_STOPPED_S = 2.0  # the same after a stop asked from outside: `docker stop` kills after 10 s
+# The same after a stop asked from outside, and for hooks without a time of their own: `docker stop` kills after 10 s.
+_STOPPED_S, _STOPPED_HOOK_S = 2.0, 4.0
 # Signals whose meaning is to end a process; others would only end one that isn't prepared for them.
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL, signal.SIGABRT)
 
@@ -50,6 +51,7 @@ class Reacting:
         self._pushed: str | None = None  # the profile that is being pushed
         self.hurried = False  # a signal came while guard stayed for the last of them
         self._deadline_s = float("inf")
+        self._hooking = False
         if config.notify is not None and journal.life == 1 and self._spooled():
             self._waiting.append((Reaction("notify", "ok", "messages that an earlier run left"), {}))
 
@@ -168,22 +170,35 @@ class Reacting:
             else:
                 self._journal.emit("info", "action.finished", **fields, path=None, elapsed_s=0.0)
 
-    def last(self, now_s: float) -> float | None:
-        """The run is over: seconds guard still stays for hooks and messages; None when there is nothing to stay for."""
+    def last(self, now_s: float, *, again: bool = False) -> float | None:
+        """The run is over: seconds guard still stays for hooks and messages; None when there is nothing to stay for.
+
+        `again`: another life follows, which waits for no message: what isn't away by then waits on disk.
+        """
         self.look()
         running = [worker for worker in self._workers.running.values() if worker.start.kind in REACTIONS]
+        stopped = self._init.stopped_from_outside
+        messages_s = 0.0 if again else _STOPPED_S if stopped else _LAST_MESSAGES_S
+        hooks_s = self._config.hook_timeout + 5.0
+        if stopped and not self._config.values["hook-timeout"].explicit:
+            hooks_s = _STOPPED_HOOK_S
         if self._deadline_s == float("inf"):
             hooks = sum(entry[0].kind == "hook" for entry in self._waiting)
             hooks += sum(worker.start.kind == "hook" for worker in running)
             # A worker keeps to the hook's time itself: this is for one that doesn't.
-            self._deadline_s = now_s + max(_LAST_MESSAGES_S, hooks * (self._config.hook_timeout + 5.0))
-        messages_s = _STOPPED_S if self._init.stopped_from_outside else _LAST_MESSAGES_S
-        if self.hurried or now_s >= self._deadline_s:
+            self._deadline_s = now_s + max(messages_s, (hooks_s if stopped else hooks * hooks_s) if hooks else 0.0)
+            self._hooking = hooks > 0
+        hooking = any(worker.start.kind == "hook" for worker in running)
+        hooking |= any(entry[0].kind == "hook" for entry in self._waiting)
+        if self._hooking and not hooking:  # what is left are messages, all of them together
+            self._hooking = False
+            self._deadline_s = min(self._deadline_s, now_s + messages_s)
+        if self.hurried:
+            self._deadline_s = min(self._deadline_s, now_s)
+        if now_s >= self._deadline_s:
             self._waiting.clear()
             for worker in running:
                 worker.ask_to_end(now_s)
-        hooking = any(worker.start.kind == "hook" for worker in running)
-        for worker in running:
-            if worker.start.kind != "hook" and not hooking and now_s - worker.started_s >= messages_s:
-                worker.ask_to_end(now_s)
+            if now_s >= self._deadline_s + 2 * GRACE_S:  # one that KILL doesn't end waits for a disk
+                return None
         return min(max(0.05, self._deadline_s - now_s), 1.0) if running else None

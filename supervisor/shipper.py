@@ -155,7 +155,9 @@ class Shipper:
         worker = self._workers.of_kind(KIND)
         if worker is None or now_s >= self._deadline_s + _SPARE_S:  # one that KILL doesn't end waits for a disk
             return None
-        if self.hurried or now_s >= self._deadline_s:
+        if self.hurried:
+            self._deadline_s = min(self._deadline_s, now_s)
+        if now_s >= self._deadline_s:
             worker.timed_out = True
             worker.kill()
         return max(_SPARE_S, self._deadline_s - now_s)

@@ -57,8 +57,10 @@ def main(argument: str) -> int:
     except runner.Interrupted:
         result |= {"outcome": "failed", "reason": "interrupted", "said": "guard ended it", "hint": ""}
     except OSError as error:
-        hint = f"df -h {spec['directory']}; ls -ld {spec['directory']}"
-        result |= {"outcome": "failed", "reason": "evidence-not-written", "said": str(error), "hint": hint}
+        reason, hint = "evidence-not-written", f"df -h {spec['directory']}; ls -ld {spec['directory']}"
+        if str(error.filename or "").startswith(f"/proc/{spec['pid']}/"):
+            reason, hint = "target-gone", "guard run --interval 500ms -- COMMAND"
+        result |= {"outcome": "failed", "reason": reason, "said": str(error), "hint": hint}
     _let_go(spec)
     result["paths"] = task.paths if task is not None else []
     sys.stdout.write(json.dumps(result) + "\n")

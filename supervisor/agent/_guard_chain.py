@@ -37,10 +37,11 @@ def chain(name: str, seconds: float, stopping: Callable[[], bool]) -> dict[str, 
     total = counting.count()
     chains: list[list[str]] = []
     holders: list[str] = []
+    held: dict[str, float] = {}  # bytes by holder: a dict is one example, however much is in it
     stall = 0.0
-    paths = _examples(name, total)
+    paths, weights = _examples(name, total)
     own = {id(paths), *map(id, paths)}
-    for path in paths:
+    for path, weight in zip(paths, weights):  # noqa: B905 - its `strict` came with Python 3.10
         if stopping() or (chains and (monotonic() >= deadline or stall > _STALL_S)):
             break
         climb = _Climb(path, own, deadline + 2 * seconds)
@@ -48,22 +49,24 @@ def chain(name: str, seconds: float, stopping: Callable[[], bool]) -> dict[str, 
         stall = max(stall, climb.stall_s)
         chains.append(climb.labels)
         holders.append(climb.holder)
+        if climb.holder:
+            held[climb.holder] = held.get(climb.holder, 0.0) + weight
         del climb
         sleep(0.005)
-    named = [holder for holder in holders if holder]
-    holder = max(named, key=named.count) if named else ""
+    holder = max(held, key=held.__getitem__) if held else ""
     best = chains[holders.index(holder)] if chains else []
     return {"type": name, "holder": holder, "chain": best, "examples": len(chains), "longest_hold_s": round(stall, 4)}
 
 
-def _examples(name: str, total: int) -> list[list[Any]]:
-    """Objects of a type, each with who it was found through if the collector doesn't list it.
+def _examples(name: str, total: int) -> tuple[list[list[Any]], list[float]]:
+    """Objects of a type, each with who it was found through if the collector doesn't list it, and the bytes each
+    stands for.
 
     Chosen by lot, as likely as the bytes that each stands for are many: most are where most of the memory is.
     """
     known: dict[int, bool] = {}
     sizes = counting.Tally()
-    found: list[tuple[float, list[Any]]] = []
+    found: list[tuple[float, float, list[Any]]] = []
     big = counting.Big(total)
     picked, scale = counting.pick(total, counting.SAMPLE)
     for stands_for, batch in ((0.0, big.found), (scale, picked)):
@@ -76,7 +79,7 @@ def _examples(name: str, total: int) -> list[list[Any]]:
                 found.sort(key=lambda pair: -pair[0])
                 del found[_EXAMPLES:]
     found.sort(key=lambda pair: -pair[0])
-    return [path for _, path in found[:_EXAMPLES]]
+    return [each[2] for each in found[:_EXAMPLES]], [each[1] for each in found[:_EXAMPLES]]
 
 
 def _lot(weight: float) -> float:
@@ -97,13 +100,14 @@ def _met(
     name: str,
     known: dict[int, bool],
     above: tuple[Any, ...],
-    found: list[tuple[float, list[Any]]],
+    found: list[tuple[float, float, list[Any]]],
     sizes: counting.Tally,
     few: int,
 ) -> None:
     """Note an object of the type among this one and what it refers to, with the bytes that it stands for."""
     if not above and _is(type(one), name, known):
-        found.append((_lot(scale * sizes.size(one, type(one))), [one]))
+        weight = scale * sizes.size(one, type(one))
+        found.append((_lot(weight), weight, [one]))
     items, share = counting.items(one, few) if few else counting.items(one)
     size = 0
     example: Any = None
@@ -118,7 +122,8 @@ def _met(
         if len(above) < 3 and counting.holds(kind):
             _met(each, scale * share, name, known, (one, *above), found, sizes, few)
     if example is not None:
-        found.append((_lot(scale * share * size), [example, one, *above]))
+        weight = scale * share * size
+        found.append((_lot(weight), weight, [example, one, *above]))
 
 
 class _Climb:

@@ -62,7 +62,18 @@ def test_masked_urls_show_scheme_and_host_only(rest: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "h", "https://", "https:///x", "https://u@/x", "file:///etc", "https://a b/", "https://h/\n", "https://:"],
+    [
+        "",
+        "h",
+        "https://",
+        "https:///x",
+        "https://u@/x",
+        "file:///etc",
+        "https://a b/",
+        "https://h/\n",
+        "https://:",
+        "https://u:SEC/RET@h/",
+    ],
 )
 def test_what_is_no_url(text: str) -> None:
     with pytest.raises(quantities.BadValue):
