@@ -245,7 +245,7 @@ def _parse(setting: Setting, text: str, name: str, where: str) -> Any:
         return setting.parse(text)
     except BadValue as error:
         shown = text if len(text) <= 80 else text[:77] + "..."
-        if setting.kind in SECRET_KINDS:
+        if setting.kind in SECRET_KINDS and text:
             shown = "…"
         raise UsageError(f"{name}={shown!r} {where}: not accepted", why=f"it takes {error}") from None
 

@@ -226,7 +226,8 @@ def outside_the_heap(memory: dict[str, Any]) -> str:
         return ""
     heap = end["heap_bytes"] - start["heap_bytes"]
     others = end["rss_bytes"] - start["rss_bytes"] - heap
-    if others <= max(heap, _LEAST_OUTSIDE_BYTES):
+    # A heap that shrank was collected, at the program's end say, and its pages aren't given back yet.
+    if heap < 0 or others <= max(heap, _LEAST_OUTSIDE_BYTES):
         return ""
     return (
         f"Most of the growth is outside the JavaScript heap: buffers and the like grew by {human_bytes(others)}, "

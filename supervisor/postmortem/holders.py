@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from supervisor import evidence
+from supervisor.actions.cpu import HEAP_AGENT
 from supervisor.analysis import block, folded
 from supervisor.evidence import Event, Item, Record, Suspect
 from supervisor.evidence.fields import decoded, mapping, sequence, text, whole
@@ -111,7 +112,7 @@ def stack(items: Sequence[Item], pid: int | None) -> dict[str, Any] | None:
     for frozen, item, taken in found:
         for thread in threads_of(taken):
             frames = [frame(mapping(each)) for each in sequence(thread.get("frames"))[:_MOST_FRAMES]]
-            if frames:
+            if frames and not any((each["file"] or "").endswith(HEAP_AGENT) for each in frames):
                 return {
                     "pid": whole(taken.get("pid")),
                     "thread": text(thread.get("thread_name")),

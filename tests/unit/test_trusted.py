@@ -94,3 +94,9 @@ def test_commands_keep_quoted_words() -> None:
 def test_what_is_no_state_and_signal(text: str) -> None:
     with pytest.raises(quantities.BadValue):
         quantities.parse_state_signal(text)
+
+
+def test_an_empty_value_is_shown_as_that() -> None:
+    with pytest.raises(UsageError) as caught:
+        config.resolve({}, {"GUARD_NOTIFY": ""}, {}, gather({}))
+    assert str(caught.value).startswith("GUARD_NOTIFY='' in the environment")

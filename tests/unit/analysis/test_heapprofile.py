@@ -108,3 +108,5 @@ def test_growth_outside_the_heap_is_told() -> None:
     )
     said = node_heap.outside_the_heap({"start": start, "end": {"rss_bytes": 251_000_000, "heap_bytes": 11_000_000}})
     assert "grew by 200 MB, the heap by 1 MB" in said
+    collected = {"rss_bytes": 251_000_000, "heap_bytes": 5_000_000}
+    assert node_heap.outside_the_heap({"start": start, "end": collected}) == ""
