@@ -192,7 +192,7 @@ def test_the_example_on_its_page_runs(tmp_path: Path) -> None:
                           capture_output=True, text=True, timeout=100)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "warning warning" in done.stdout and ".stacks.json" in done.stdout and done.stderr == ""
-    assert "exit code 3\n127 " in done.stdout
+    assert f"exit code 3 evidence in {tmp_path}/profiles/monitored/" in done.stdout and "\n127 " in done.stdout
 
 
 def test_it_is_typed(tmp_path: Path) -> None:
