@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from supervisor.resources import Resources
 
 _FINISH_S = 6.0
+_LEAST_STAY_S = 1.0  # a wait for the next life that is worth a batch to ship
 # After processor time that could have filled half the headroom: a sample, when this much of it is gone indeed.
 _PEEK_SHARE = 0.1
 # This many faults of guard's own within this time, and it watches no more.
@@ -464,11 +465,18 @@ class Watch:
     def _ship_the_rest(self) -> None:
         """Stay until the end's evidence is away, but no longer than is set, and not when a signal comes meanwhile.
 
-        Before another life nobody waits: its shipping begins with what this one left.
+        Before another life there is the time that it waits anyway: a crash loop may never have another. Where that is
+        short, the next life's shipping begins with what this one left.
         """
         shipper = self.acting.shipper
-        if shipper is None or (self.lives is not None and self.lives.judge(self.init).again):
+        verdict = self.lives.judge(self.init) if self.lives is not None else None
+        if shipper is None:
             return
+        began_s = time.monotonic()
+        if verdict is not None and verdict.again and not verdict.for_change:
+            if verdict.wait_s < _LEAST_STAY_S:
+                return
+            shipper.most_s = verdict.wait_s
         if self.reacting is not None and self.reacting.hurried:
             return
         shipper.stopped = self.init.stopped_from_outside
@@ -479,6 +487,8 @@ class Watch:
             backlog = self.init.take_backlog()
             shipper.hurried |= self._told_to_end(backlog)
             self.handle(backlog)
+        if verdict is not None:
+            verdict.wait_s = max(0.0, verdict.wait_s - (time.monotonic() - began_s))
 
 
 def watch_target(init: pid1.Init, config: Config, lives: Lives | None = None) -> int:

@@ -36,6 +36,7 @@ class Shipper:
     def __init__(self, config: Config, journal: Journal, workers: Workers) -> None:
         assert config.ship is not None
         self.hurried = False  # a signal came while guard stayed for the last batch
+        self.most_s = float("inf")  # before another life: its wait
         self.stopped = False  # somebody asked for the end, and will not wait for long
         self._url = config.ship
         self._to = masked_url(config.ship)
@@ -145,7 +146,7 @@ class Shipper:
 
     def last(self, now_s: float) -> float | None:
         """After the end record: seconds guard still stays for the last batch; None when there is none to stay for."""
-        patience_s = self._config.ship_timeout
+        patience_s = min(self._config.ship_timeout, self.most_s)
         if self.stopped and not self._config.values["ship-timeout"].explicit:
             patience_s = min(patience_s, _STOPPED_S)
         if self._deadline_s == float("inf"):

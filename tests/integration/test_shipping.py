@@ -172,6 +172,19 @@ def test_every_life_of_a_target_is_shipped_and_none_waits(start: Start, receiver
     assert arrived == {path.parent.name for path in run.profiles.glob("monitored/*/run.json")} >= {max(lives)}
 
 
+def test_a_crash_loop_is_shipped_while_it_waits(start: Start, receiver: Receiver) -> None:
+    url = f"http://127.0.0.1:{receiver.port}/in"
+    run = start(["--restart", "on-failure"], ["sh", "-c", "exit 3"], env={"GUARD_SHIP": url})
+    run.wait_for("ship.finished")
+    run.process.send_signal(signal.SIGTERM)
+    assert run.end() == 3
+    shipped = run.named("ship.finished")[0]
+    waits = [event["wait_s"] for event in run.named("restart.scheduled") if event["timestamp"] < shipped["timestamp"]]
+    assert waits[-1] >= 1.0
+    arrived = {path.split("/")[-2] for path in receiver.got if path.endswith("/run.json")}
+    assert {event["run"] for event in run.named("run.exited")} >= arrived and len(arrived) >= 2
+
+
 def test_a_signal_ends_the_waiting_at_the_end(start: Start, receiver: Receiver) -> None:
     receiver.answer = "hang"
     run = start(
