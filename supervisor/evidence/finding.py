@@ -19,12 +19,21 @@ _STAMP = "00000000T000000Z"
 def profiles_root(given: str | None, environ: Mapping[str, str]) -> str:
     """The profiles directory: as given, else as `guard run` started here would take it. Raises UsageError."""
     root = os.path.abspath(str(setting("profiles-dir", given, environ)))
-    if given is None and not os.path.isdir(os.path.join(root, MONITORED)):
+    if given is None and _is_bare(root):
         # Where `guard run` goes when the directory can't be used.
         _, temporary = places(root, environ)
         if os.path.isdir(os.path.join(temporary, MONITORED)):
             return temporary
     return root
+
+
+def _is_bare(root: str) -> bool:
+    """Whether nothing of guard's is there: neither runs nor profiles."""
+    try:
+        with os.scandir(root) as entries:
+            return not any(entry.is_dir() for entry in entries)
+    except OSError:
+        return True
 
 
 def setting(name: str, given: str | None, environ: Mapping[str, str]) -> Any:

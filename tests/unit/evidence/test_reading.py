@@ -205,6 +205,8 @@ def test_the_profiles_directory_is_the_one_a_run_here_would_take(tmp_path: Path,
     fallback = tmp_path / f"guard-{os.getuid()}" / "profiles"
     (fallback / "monitored").mkdir(parents=True)
     assert evidence.profiles_root(None, {"TMPDIR": str(tmp_path)}) == str(fallback)
+    (tmp_path / "kept" / "development").mkdir(parents=True)  # of guard profile, which has no record
+    assert evidence.profiles_root(None, {"TMPDIR": str(tmp_path)}) == str(tmp_path / "kept")
 
 
 JSON = st.recursive(
