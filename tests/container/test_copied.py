@@ -36,7 +36,7 @@ def test_signals_arrive_there(start: Callable[..., Container], engine: Engine, b
 def test_evidence_there(start: Callable[..., Container], bare_image: str, profiles: Path) -> None:
     """Of a shell there are no Python stacks: the kernel tells where it waits, and the snapshot is taken."""
     os.chown(profiles, 0, 0)
-    script = "x=0123456789abcdef; while [ ${#x} -lt 30000000 ]; do x=$x$x; done; echo full; sleep 30"
+    script = "x=0123456789abcdef; while [ ${#x} -lt 30000000 ]; do x=$x$x; done; echo full; sleep 30; echo end"
     options = ["--volume", f"{profiles}:/profiles", "--env", "GUARD_PROFILES_DIR=/profiles"]
     limits = ["--warning", "10", "--critical", "20", "--profiling", "3000", "--interval", "100ms"]
     container = start(options, ["run", *limits, "--", "sh", "-c", script], of=bare_image)

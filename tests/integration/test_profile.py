@@ -168,6 +168,7 @@ def test_a_signal_reaches_the_command_and_the_profile_is_kept(profile: Callable[
     os.read(run.process.stdout.fileno(), 1)
     run.wait_for_slice(2)
     run.process.send_signal(signal.SIGTERM)
+    run.process.wait(PATIENCE_S)  # before its stdin is closed, which would end the target, too
     code, _, _ = run.end(close=False)
     assert code == 9
     assert run.meta()["samples"] > 0
