@@ -342,4 +342,4 @@ def plain(name: str, value: Any) -> Any:
     return value
 
 
-__all__ = ["ENVIRONMENTS", "Config", "Level", "Value", "plain", "resolve", "show"]
+__all__ = ["ENVIRONMENTS", "Config", "plain", "resolve", "show"]

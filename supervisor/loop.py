@@ -17,7 +17,7 @@ from supervisor.config import Config
 from supervisor.floods import Floods
 from supervisor.journal import Journal
 from supervisor.lives import Lives
-from supervisor.model import ActionEnded, Asked, Declined, EndLife, Event, Sample, Start, Stop
+from supervisor.model import ActionEnded, Asked, Declined, EndLife, Event, Probe, Sample, Start, Stop
 from supervisor.serving import Serving
 from supervisor.wakeups import Wakeups
 from supervisor.workers import REACTIONS, Worker
@@ -284,9 +284,7 @@ class Watch:
             self.journal.emit(level, name, **fields)
         self.prober.news.clear()
         for probe in probes:
-            decision = decide.decide(self.state, probe, self.policy, now_s)
-            self.state = decision.state
-            self.carry_out(decision)
+            self.decide(probe)
 
     def _notice(self, reading: Sample) -> None:
         """What the kernel did meanwhile; thresholds follow a limit that changed."""
@@ -368,7 +366,7 @@ class Watch:
         self.serving.action_ended(ended)
         self.decide(ended)
 
-    def decide(self, event: ActionEnded | Asked) -> policy.Decision:
+    def decide(self, event: ActionEnded | Asked | Probe) -> policy.Decision:
         """Decide on what is no sample, and act; what was decided."""
         decision = decide.decide(self.state, event, self.policy, time.monotonic())
         self.state = decision.state
@@ -423,13 +421,13 @@ class Watch:
         tally.oom_kills = self.sampler.oom_kills() or tally.oom_kills
         self.sampler.close()  # first: its descriptors may be the last that the end record can get
         final = self.journal.end()
-        self.serving.run_ended(final, again=self.lives is not None and self.lives.judge(self.init).again)
-        self._last_reactions()
+        again = self.lives is not None and self.lives.judge(self.init).again
+        self.serving.run_ended(final, again=again)
+        self._last_reactions(again)
         self._ship_the_rest()
         self.wakeups.close()
         self.workers.close()
         if self.teller is not None:
-            again = self.lives is not None and self.lives.judge(self.init).again
             self.teller.life_ended(again=again)
             if not again:
                 self.teller.end()
@@ -446,11 +444,13 @@ class Watch:
         ending = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, self.config.stop_signal)
         return any(isinstance(entry, pid1.Forwarded) and entry.signal in ending for entry in backlog)
 
-    def _last_reactions(self) -> None:
-        """Stay for hooks and messages, which the target's end may have caused; a signal now ends that."""
+    def _last_reactions(self, again: bool) -> None:
+        """Stay for hooks and messages, which the target's end may have caused; a signal now ends that.
+
+        `again`: another life follows.
+        """
         if self.reacting is None:
             return
-        again = self.lives is not None and self.lives.judge(self.init).again
         while (left_s := self.reacting.last(time.monotonic(), again=again)) is not None:
             self.init.pump(min(left_s, self.workers.enforce(time.monotonic())))
             self.workers.drain()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from supervisor.actions.forms import write_by_bytes
 from supervisor.actions.ledger import ENOUGH_BYTES, ENOUGH_SAMPLES, Ledger
 from supervisor.actions.task import Task
-from supervisor.analysis import flamegraph, folded, markdown, speedscope
+from supervisor.analysis import folded, markdown
 from supervisor.quantities import human_bytes, human_percent
 
 INSPECTOR = "inspector"
@@ -131,12 +132,7 @@ def publish(
 ) -> None:
     """Put growth in place in all its forms. `basis` says what it rests on; `meaning` what the bytes by frame tell."""
     title = f"Growth of process {task.pid}"
-    task.write(".folded", folded.render(counts))
-    task.write(
-        ".svg",
-        flamegraph.render(counts, title=title, unit="bytes", subtitle=basis, format_weight=human_bytes, growth=True),
-    )
-    task.write(".speedscope.json", speedscope.render(counts, name=title, unit="bytes", exporter="guard"))
+    write_by_bytes(task, counts, title, basis)
     profile = markdown.Profile(
         title=title,
         kind="growth",

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from supervisor.actions.forms import write_by_bytes
 from supervisor.actions.task import Task
-from supervisor.analysis import census, flamegraph, folded, markdown, speedscope
+from supervisor.analysis import census, folded, markdown
 from supervisor.analysis.census import Row
 from supervisor.quantities import human_bytes
 
@@ -29,12 +30,7 @@ def publish(
     """Put a heap profile in place in all its forms. `basis` says what it rests on."""
     if not task.spec.get("source_locations", True):
         counts = folded.strip_locations(counts)
-    task.write(".folded", folded.render(counts))
-    task.write(
-        ".svg",
-        flamegraph.render(counts, title=title, unit="bytes", subtitle=basis, format_weight=human_bytes, growth=True),
-    )
-    task.write(".speedscope.json", speedscope.render(counts, name=title, unit="bytes", exporter="guard"))
+    write_by_bytes(task, counts, title, basis)
     profile = markdown.Profile(
         title=title,
         kind="heap",
