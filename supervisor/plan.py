@@ -11,6 +11,7 @@ from supervisor.quantities import human_bytes, human_duration
 from supervisor.triggers import Turn
 
 _SWITCH_BYTES = 16 * MIB
+_ANEW = "another process"  # the cooldown of growth that is attributed anew
 # A process that is stopped to be read has grown by this much at least: it is the burst, not its neighbour.
 _FREEZE_GROWTH_BYTES = 8 * MIB
 # The rest waits that long for the reading of a stopped process; it takes a fraction of it.
@@ -74,6 +75,8 @@ def begin(
         if kind == "growth" and (state.growing is not None or any(start.kind == "growth" for start in state.queue)):
             continue
         refusal = _refusal(state, kind, "", policy, now_s)
+        if refusal and kind == "growth" and policy.profile and state.followed not in (None, (pid, ticks)):
+            continue  # `follow_growth` has the word on another process
         if refusal:
             fields = {"action": kind, "state": state.name, "pid": pid, "reason": refusal}
             effects.append(Event("info", "action.skipped", fields))
@@ -135,12 +138,12 @@ def _wanted(state: str, policy: Policy) -> tuple[str, ...]:
     return (*wanted[:first], "heap-profile", *rest)
 
 
-def _refusal(state: State, kind: str, trigger: str, policy: Policy, now_s: float) -> str:
+def _refusal(state: State, kind: str, trigger: str, policy: Policy, now_s: float, *, since: str = "") -> str:
     if kind != "snapshot" and not policy.profile:
         return "profiling is off (--no-profiling)"
     if state.spent.get(account(kind, trigger), 0) >= policy.max_actions:
         return f"the budget of {policy.max_actions} a run is spent (--max-actions)"
-    last_s = state.started_s.get((kind, trigger or state.name))
+    last_s = state.started_s.get((kind, since or trigger or state.name))
     if last_s is not None and now_s - last_s < policy.cooldown_s:
         left = human_duration(policy.cooldown_s - (now_s - last_s))
         return f"{left} of the cooldown are left (--cooldown)"
@@ -164,10 +167,15 @@ def follow_growth(
     now_s: float,
     effects: list[Effect],
 ) -> State:
-    """Growth attribution follows the guilty process: on to another when that one clearly grows more."""
+    """Growth attribution follows the guilty process: on to another when that one clearly grows more.
+
+    When the process that it followed has ended, it begins anew for the next one that clearly grows.
+    """
     if state.level == 0 or state.outside or culprit is None or not policy.profile:
         return state
-    if state.growing is None or state.growth_stopping or state.growing == culprit.pid:
+    if state.growing is None:
+        return _begin_anew(state, policy, culprit, baselines, now_s, effects)
+    if state.growth_stopping or state.growing == culprit.pid:
         return state
     current = next((p for p in (state.last.processes if state.last else ()) if p.pid == state.growing), None)
     held = growth_bytes(current, baselines) if current is not None else 0.0
@@ -179,6 +187,29 @@ def follow_growth(
             start = Start("growth", state.name, culprit.pid, reason, start_ticks=culprit.start_ticks)
             state = replace(_spend(state, "growth", now_s), queue=(start, *state.queue))
     return state
+
+
+def _begin_anew(
+    state: State,
+    policy: Policy,
+    culprit: Process,
+    baselines: Mapping[tuple[int, int], Baseline],
+    now_s: float,
+    effects: list[Effect],
+) -> State:
+    if state.followed in (None, culprit.identity) or any(queued.kind == "growth" for queued in state.queue):
+        return state
+    if growth_bytes(culprit, baselines) < _SWITCH_BYTES:
+        return state
+    refusal = _refusal(state, "growth", "", policy, now_s, since=_ANEW)
+    if refusal:  # told once of a process
+        fields = {"action": "growth", "state": state.name, "pid": culprit.pid, "reason": refusal}
+        effects += [Event("info", "action.skipped", fields)] if state.passed_over != culprit.identity else []
+        return replace(state, passed_over=culprit.identity)
+    reason = "it grows, and the process before it is followed no more"
+    start = Start("growth", state.name, culprit.pid, reason, start_ticks=culprit.start_ticks)
+    state = _spend(state, "growth", now_s)
+    return replace(state, started_s={**state.started_s, ("growth", _ANEW): now_s}, queue=(start, *state.queue))
 
 
 def before_the_end(
@@ -288,6 +319,8 @@ def advance(state: State, sample: Sample | None, policy: Policy, now_s: float, e
         if blocked:
             rest.append(start)
             continue
+        if start.kind == "growth":
+            state = replace(state, followed=(start.pid, start.start_ticks))
         room = sample.headroom_bytes if sample else 0
         if not living or (start.kind != "snapshot" and (start.pid, start.start_ticks) not in living):
             effects += _skipped("info", start, "the process is gone", "guard ctl state")

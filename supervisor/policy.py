@@ -60,7 +60,8 @@ class State:
     is due at once, None where the wait is short enough for any burst. `frozen_s`: when a process was stopped to be
     read; `hurried_s`: when a running growth attribution was last told to make haste; `ending_s`: when it was decided
     to restart the target, `ended`: that is under way. `busy_for` and `growing_for` tell who asked for what
-    runs, when no state of memory did.
+    runs, when no state of memory did. `followed`: whom growth was attributed of last; `passed_over`: whose growth
+    isn't, as that was told.
     """
 
     level: int = 0
@@ -78,6 +79,8 @@ class State:
     growing: int | None = None
     growing_for: str = ""
     growth_stopping: bool = False
+    followed: tuple[int, int] | None = None
+    passed_over: tuple[int, int] | None = None
     frozen_s: float | None = None
     over_restart: int = 0  # samples in a row
     ending_s: float | None = None

@@ -218,23 +218,25 @@ class Tally:
         except Exception:
             return 0
 
-    def note(self, each: Any, weight: float, owner: type | None) -> None:
-        """Take in an object, or a part of one."""
+    def note(self, each: Any, weight: float, owner: type | None, share: float = 1.0) -> None:
+        """Take in an object, or a part of one. `share`: how many it stands for that weren't looked at, and itself."""
         kind = type(each)
         size = self.size(each, kind) * weight
         entry = self.kinds.get(id(kind))
         if entry is None:
-            entry = self.kinds[id(kind)] = [kind, 0.0, 0.0, 0.0]
+            entry = self.kinds[id(kind)] = [kind, 0.0, 0.0, 0.0, 0.0]
         entry[1] += weight
         entry[2] += size
         entry[3] += weight * weight
+        entry[4] += weight * weight / share
         if owner is not None:
             key = (id(kind), id(owner))
             self.held[key] = self.held.get(key, 0.0) + size
 
-    def walk(self, each: Any, weight: float, most: int, depth: int = 0) -> None:
+    def walk(self, each: Any, weight: float, most: int, depth: int = 0, share: float = 1.0) -> None:
         """Take in what it refers to and the collector doesn't list."""
-        found, share = items(each, most)
+        found, more = items(each, most)
+        share *= more
         owner, base = type(each), self._base
         for one in found:
             kind = type(one)
@@ -245,23 +247,28 @@ class Tally:
             references = _refcount(one) - base
             if references > _IMMORTAL:
                 continue
-            part = weight * share / max(1, references)
-            self.note(one, part, owner)
+            part = weight * more / max(1, references)
+            self.note(one, part, owner, share)
             if depth < _MOST_DEPTH and holds(kind):
-                self.walk(one, part, most, depth + 1)
+                self.walk(one, part, most, depth + 1, share)
 
     def add(self, other: Tally, scale: float) -> None:
         """Take in another's figures, each standing for `scale` objects."""
-        for key, (kind, number, size, squares) in other.kinds.items():
-            entry = self.kinds.setdefault(key, [kind, 0.0, 0.0, 0.0])
+        for key, (kind, number, size, squares, known) in other.kinds.items():
+            entry = self.kinds.setdefault(key, [kind, 0.0, 0.0, 0.0, 0.0])
             entry[1] += number * scale
             entry[2] += size * scale
             entry[3] += squares * scale * scale
+            entry[4] += known * scale
         for pair, size in other.held.items():
             self.held[pair] = self.held.get(pair, 0.0) + size * scale
 
     def told(self) -> list[dict[str, Any]]:
-        """The types, most bytes first: count, bytes, the spread of the count's estimate, main holders."""
+        """The types, most bytes first: count, bytes, the spread of the count's estimate, main holders.
+
+        What is counted with probability p and then stands for 1/p has a variance of (1 - p)/p**2: none where all was
+        looked at (Horvitz and Thompson 1952).
+        """
         names = {id(entry[0]): type_name(entry[0]) for entry in self.kinds.values()}
         holders: dict[int, list[tuple[float, str]]] = {}
         for (kind, owner), size in self.held.items():
@@ -272,13 +279,13 @@ class Tally:
                 "type": names[id(kind)],
                 "count": round(number),
                 "bytes": round(size),
-                "spread": round(squares**0.5, 1),
+                "spread": round(max(0.0, squares - known) ** 0.5, 1),
                 "in": [
                     {"type": name, "bytes": round(part)}
                     for part, name in sorted(holders.get(id(kind), ()), reverse=True)[:_MOST_HOLDERS]
                 ],
             }
-            for kind, number, size, squares in largest
+            for kind, number, size, squares, known in largest
         ]
 
 

@@ -174,3 +174,12 @@ def test_a_small_buffer_taken_again_and_again(start: Callable[..., Any], tmp_pat
     assert run.end() == 0
     (profile,) = run.evidence("*-growth.folded")
     assert is_of(first_own(profile).function, "keep_session"), profile.read_text()
+
+
+def test_a_second_leaker_is_named_as_well(start: Callable[..., Any]) -> None:
+    """It grows while the state that the first one brought is still there."""
+    each = [f"{sys.executable} {DIRECTORY / leak}.py 120" for leak in ("dict_cache", "listener_list")]
+    run = start(QUIET, ["sh", "-c", "; ".join(each)])
+    assert run.end() == 0
+    found = [first_own(profile).function for profile in run.evidence("*-warning-growth.folded")]
+    assert len(found) == 2 and is_of(found[0], "render_page") and is_of(found[1], "subscribe"), found

@@ -87,6 +87,72 @@ def test_the_budget_holds_but_no_cooldown_holds_back_the_last_chance() -> None:
     assert not frozen(list(decide.decide(state, reading(0.3, 390), POLICY, 0.3).effects))
 
 
+def leakers(
+    at_s: float, *, first: float | None = None, second: float | None = None, third: float | None = None
+) -> Sample:
+    """A front and up to three processes below it, sizes in MiB."""
+    sizes = {10: 20.0, 11: first, 12: second, 13: third}
+    found = tuple(Process(pid, 1, 100 + pid, "app", "R", int(mib * MIB)) for pid, mib in sizes.items() if mib)
+    use = sum(process.rss_bytes or 0 for process in found)
+    return Sample(at_s, found, use, 8 * LIMIT, use, in_cgroup=True)
+
+
+SOME = Policy(tuple(Level(name, "rss", size * MIB) for name, size in
+                    (("warning", 100), ("critical", 2000), ("profiling", 3000))))  # fmt: skip
+
+
+def growths(*events: Sample | tuple[float, ActionEnded], policy: Policy = SOME) -> tuple[list[int], list[str]]:
+    """Whose growth was attributed, and what was said where it wasn't."""
+    state, pids, said = State(), [], []
+    for entry in events:
+        now_s, event = entry if isinstance(entry, tuple) else (entry.at_s, entry)
+        decision = decide.decide(state, event, policy, now_s)
+        state = decision.state
+        for effect in decision.effects:
+            if isinstance(effect, Start) and effect.kind == "growth":
+                pids.append(effect.pid)
+            elif isinstance(effect, Event) and effect.name == "action.skipped" and effect.fields["action"] == "growth":
+                said.append(str(effect.fields["reason"]))
+    return pids, said
+
+
+FIRST = [leakers(second, first=40 + 20 * second) for second in range(8)]
+FIRST_GONE = (9.0, ActionEnded("growth", 11, "ok"))
+
+
+def test_a_second_leaker_is_followed_when_the_first_has_ended() -> None:
+    second = [leakers(10 + second, second=100 + 20 * second) for second in range(4)]
+    assert growths(*FIRST, leakers(8.5, second=100), FIRST_GONE, *second) == ([11, 12], [])
+
+
+def test_who_only_is_large_is_not_followed_anew() -> None:
+    """Nor is the one whose growth was attributed and isn't any more: that failed, say."""
+    still = [leakers(10 + second, second=120) for second in range(60)]
+    assert growths(*FIRST, leakers(8.5, second=120), FIRST_GONE, *still)[0] == [11]
+    same = [leakers(10 + second, first=200 + 20 * second) for second in range(60)]
+    assert growths(*FIRST, (9.0, ActionEnded("growth", 11, "failed")), *same)[0] == [11]
+
+
+def test_a_second_leaker_after_a_time_of_peace_is_no_less_followed() -> None:
+    """The cooldown of the state is the first one's."""
+    peace = [leakers(9 + second) for second in range(20)]
+    second = [leakers(30 + second, second=30 + 20 * second) for second in range(8)]
+    assert growths(*FIRST, leakers(8.5), FIRST_GONE, *peace, *second) == ([11, 12], [])
+
+
+def test_one_leaker_after_the_other_is_bounded_and_said_once() -> None:
+    second = [leakers(10 + second, second=100 + 20 * second) for second in range(8)]
+    third = [leakers(21 + second, third=100 + 20 * second) for second in range(8)]
+    late = [leakers(400 + second, third=1100 + 20 * second) for second in range(3)]
+    history = [*FIRST, leakers(8.5, second=100), FIRST_GONE, *second, leakers(19.0, third=100),
+               (20.0, ActionEnded("growth", 12, "ok")), *third]  # fmt: skip
+    pids, said = growths(*history)
+    assert pids == [11, 12] and len(said) == 1 and "of the cooldown are left" in said[0]
+    assert growths(*history, *late)[0] == [11, 12, 13]
+    two = Policy(SOME.levels, max_actions=2)
+    assert growths(*history, *late, policy=two)[0] == [11, 12]
+
+
 def test_processor_time_bounds_what_passes_unseen() -> None:
     wait_s = decide.next_wait(500 * MIB, 0, 5.0)
     cpu_s = decide.cpu_wait(500 * MIB, wait_s)

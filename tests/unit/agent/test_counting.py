@@ -149,3 +149,14 @@ print(counting.encoded(counting.census(5.0, never)))
     types = {each["type"]: each["count"] for each in found["types"]}
     assert found["looked_at"] < 40_000
     assert 160_000 < types["list"] < 200_000
+    assert {each["type"]: each["spread"] for each in found["types"]}["list"] > 100
+
+
+def test_what_was_all_looked_at_has_no_chance_in_it() -> None:
+    """Else nineteen numpy arrays of 1.5 MB more than fifty are taken for luck."""
+    found = counted("""
+kept = [bytearray(100_000) for _ in range(50)]
+print(counting.encoded(counting.census(5.0, never)))
+""")
+    (buffers,) = [each for each in found["types"] if each["type"] == "bytearray"]
+    assert (buffers["count"], buffers["spread"]) == (50, 0.0)
