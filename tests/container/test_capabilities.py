@@ -116,3 +116,29 @@ def test_a_target_of_another_user_with_the_capability(start: Callable[..., Conta
     assert "ptrace" not in missing(container)
     done = {event["action"] for event in container.named("action.finished")}
     assert done == {"growth", "stacks", "snapshot"}
+
+
+@pytest.mark.parametrize("mode", ["census", "tracemalloc"])
+def test_the_heap_agent_needs_no_capability_no_ptrace_and_no_disk(
+    start: Callable[..., Container], no_ptrace: str, profiles: Path, mode: str
+) -> None:
+    options = [
+        "--cap-drop=ALL",
+        "--security-opt=no-new-privileges",
+        no_ptrace,
+        "--read-only",
+        "--read-only-tmpfs=false",
+    ]
+    container = start(
+        [*options, "--volume", f"{profiles}:/profiles"], ["run", *LIMITS, "--heap-agent", mode, "--", *LEAK]
+    )
+    done = container.wait_for("action.finished", action="heap-profile", state="critical")
+    assert (done["grew"]["type"], done["grew"]["holder"]) == ("bytearray", "__main__.remembered"), container.said()
+    (place,) = profiles.glob("auto-memory/*/*-critical-heap-profile.md")
+    if mode == "tracemalloc":
+        assert (done["top"][0]["file"], done["top"][0]["line"]) == ("/programs/leak.py", 12)
+        assert "/programs/leak.py:12" in place.read_text()
+    assert container.first_line() == "full"
+    container.engine("kill", "--signal", "USR1", container.name)
+    assert container.end() == 0
+    assert container.named("run.exited")[0]["suspect"]["grew"]["type"] == "bytearray"

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,30 @@ def test_gunicorn_and_the_worker_that_leaks(start: Callable[..., Any], tmp_path:
     assert suspect["function"].split(".")[0] == "remember_response", suspect
     snapshot = json.loads(run.evidence("*-warning-snapshot.snapshot.json")[0].read_text())
     assert {process["pid"] for process in snapshot["processes"]} >= {leaking, innocent, run.record["pid"]}
+
+
+@pytest.mark.parametrize("preload", [False, True], ids=["each-loads", "preload"])
+def test_gunicorn_with_a_heap_agent(start: Callable[..., Any], tmp_path: Path, preload: bool) -> None:
+    """Workers are forked after the agent started; each has its own, and the one that leaks is asked."""
+    (tmp_path / "leaky.py").write_text(LEAKY.replace("range(300)", "range(1)"))
+    (tmp_path / "web.py").write_text(GUNICORN_APP)
+    (tmp_path / "gunicorn.conf.py").write_text(f"{GUNICORN_CONFIG}preload_app = {preload}\n")
+    command = [sys.executable, "-W", "error", "-m", "gunicorn", "web:app"]
+    run = start([*LARGE, "--warning", "110", "--critical", "140", "--heap-agent", "census"], command)
+    port = port_of(run)
+    leaking = ask(port, "/")
+    for _ in range(3000):
+        ask(port, f"/{leaking}")
+        time.sleep(0.01)
+        if run.evidence("*-critical-heap-profile.md"):
+            break
+    run.wait_for("action.finished", action="heap-profile", state="critical")
+    run.process.send_signal(signal.SIGTERM)
+    assert run.end() == 0
+    done = [event for event in run.named("action.finished") if event["action"] == "heap-profile"]
+    assert [(event["state"], event["pid"]) for event in done] == [("warning", leaking), ("critical", leaking)]
+    assert (done[1]["grew"]["type"], done[1]["grew"]["holder"]) == ("str", "leaky.kept")
+    assert (run.record["suspect"]["pid"], run.record["suspect"]["grew"]["holder"]) == (leaking, "leaky.kept")
 
 
 @pytest.mark.parametrize("source", [FLASK_APP, UVICORN_APP], ids=["flask", "uvicorn"])
