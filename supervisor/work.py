@@ -13,8 +13,6 @@ import signal
 import sys
 from typing import Any
 
-_MODULES = {"cpu-profile": "cpu"}  # others are called as their action
-
 
 def main(argument: str) -> int:
     """Do what the spec says; the result goes to stdout as one JSON line. Always 0 but for a bug."""
@@ -49,7 +47,7 @@ def main(argument: str) -> int:
         try:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
             task = Task(spec)
-            result |= _module(spec["action"]).take(task)
+            result |= _module(task.kind).take(task)
         finally:  # one that comes now must not cut off the telling of what came out
             signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
     except pyspy.Failure as failure:
@@ -84,9 +82,12 @@ def _let_go(spec: dict[str, Any]) -> None:
 
 
 def _module(action: str) -> Any:
+    """The table's, where what the process is decides how it goes; else the module that is called as the action."""
     from importlib import import_module
 
-    return import_module(f"supervisor.actions.{_MODULES.get(action, action.replace('-', '_'))}")
+    from supervisor.actions import ways
+
+    return ways if action in ways.WAYS else import_module(f"supervisor.actions.{action.replace('-', '_')}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`cpu-profile`: which code of a process is busy, inside the overhead budget.
+"""`cpu-profile` of a Python or of machine code: which code of a process is busy, inside the overhead budget.
 
 Recorded in slices, each put in place as it ends, so that a killed container loses seconds and not the profile.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 from supervisor.actions import cpu_report
 from supervisor.actions.slices import Slices
-from supervisor.actions.task import Task
+from supervisor.actions.task import Task, Turn
 from supervisor.analysis import folded
 from supervisor.profilers import engine, interpreter, pace, recorder, runner
 from supervisor.profilers.pyspy import Failure
@@ -30,45 +30,19 @@ _FINAL = ("py-spy-missing", "ptrace-refused", "python-unsupported", "python-free
 
 
 def take(task: Task) -> dict[str, Any]:
-    """Record until the duration or the process ends. Raises Failure, OSError when there is nothing at all."""
-    if task.spec.get("own"):
-        from supervisor.actions import own_profile
+    """Record until the duration or the process ends, by py-spy, the standard library's profiler, or native stacks.
 
-        return own_profile.cpu(task)
+    Raises Turn, Failure, OSError when there is nothing at all.
+    """
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))  # it is let in where waiting is done: see `runner`
-    which = engine.of(task.pid)
-    if which == engine.NODE and not task.spec.get("node_inspector", True):
-        return {"outcome": "skipped", "reason": "inspector-off", "said": "--no-node-inspector keeps guard out of it",
-                "hint": "guard profile -- node SCRIPT", "tried": "cpu-profile of a Node"}  # fmt: skip
-    if which == engine.NODE:
-        from supervisor.actions import node_cpu
-
-        return node_cpu.take(task, task.pid)
-    if which == engine.BUN:
-        said = "a Bun that runs already can't be profiled: it has no inspector to open, and SIGUSR1 would end it"
-        return {"outcome": "skipped", "reason": "bun-running", "said": said, "hint": "guard profile -- bun SCRIPT",
-                "tried": "cpu-profile of a Bun"}  # fmt: skip
     try:
         recording = _Recording(task)
     except Failure as failure:
         if not task.spec.get("patient"):
             raise
         raise _too_short() from failure
-    try:
-        recording.run()
-    except _IsNode as found:
-        from supervisor.actions import node_cpu
-
-        return node_cpu.take(task, found.pid)
+    recording.run()
     return recording.finish()
-
-
-class _IsNode(Exception):
-    """What the command started is a Node."""
-
-    def __init__(self, pid: int) -> None:
-        super().__init__(pid)
-        self.pid = pid
 
 
 def _too_short() -> Failure:
@@ -150,7 +124,7 @@ class _Recording:
                 return True
             inspects = self.task.spec.get("node_inspector", True) and not self.tally.pieces
             if inspects and engine.of(process.pid) == engine.NODE:
-                raise _IsNode(process.pid)
+                raise Turn(process.pid)
         said = "neither the command nor what it started is a Python or a Node that guard knows"
         self.failure = Failure(
             "not-python", said, "bun --cpu-prof SCRIPT; for C, C++, Rust, Go: guard profile --cpu --pid PID"

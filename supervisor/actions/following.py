@@ -14,6 +14,11 @@ from supervisor.profilers import runner
 from supervisor.sample import PAGE_BYTES
 
 
+def is_frozen(task: Task) -> bool:
+    """Whether the watcher stopped the process to have it read; waits for that stop."""
+    return bool(task.spec.get("freeze")) and freeze.await_stop(task.pid)
+
+
 def go_on(task: Task) -> None:
     """Let it go on and tell the watcher (`workers.READ`)."""
     freeze.resume(task.pid)

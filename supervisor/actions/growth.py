@@ -17,11 +17,11 @@ import time
 from typing import Any
 
 from supervisor import freeze
-from supervisor.actions import following, growth_report, mapped, mappings, stacks
+from supervisor.actions import following, growth_report, stacks
 from supervisor.actions.ledger import STEP_BYTES, Ledger
-from supervisor.actions.task import Task
+from supervisor.actions.task import Pass, Task
 from supervisor.analysis import folded
-from supervisor.profilers import engine, faults, permission, pyspy, runner
+from supervisor.profilers import faults, permission, pyspy, runner
 from supervisor.profilers.syscalls import SyscallTrap
 from supervisor.profilers.traps import NoTrap, StopTrap, Trap
 
@@ -41,22 +41,14 @@ _HASTE_SETTLE_S = 0.004
 
 
 def take(task: Task) -> dict[str, Any]:
-    """Follow the process until told to stop or it ends. Raises Failure when it can't be read at all."""
-    if task.spec.get("node_inspector", True) and engine.of(task.pid) == engine.NODE:
-        from supervisor.actions import node_heap
-
-        return node_heap.grow(task)
-    frozen_by_watcher = bool(task.spec.get("freeze")) and freeze.await_stop(task.pid)
+    """Follow a Python until told to stop or it ends. Raises Pass when it can't be read, Failure."""
+    frozen_by_watcher = following.is_frozen(task)
     try:
         task.check_target()
-        if not mappings.is_python(task.pid):
-            from supervisor.actions import native_growth
-
-            return native_growth.follow(task, frozen=frozen_by_watcher)
         threads = stacks.dump(task.pid, nonblocking=True)  # refuses early, with its reason
     except pyspy.Failure as failure:
         if failure.reason in stacks.UNREADABLE:
-            return mapped.follow(task, frozen=frozen_by_watcher)
+            raise Pass.of(failure) from failure
         if frozen_by_watcher:
             following.write_frame(task, [])
             following.go_on(task)

@@ -16,8 +16,11 @@ SUFFIX = ".memray"
 _MOST_S = 60.0
 
 
-def attach(task: Task, refused: Failure) -> dict[str, Any]:
-    """Attach to the process for the spec's duration. `refused`: why no agent answers. Raises Failure, OSError."""
+def take(task: Task) -> dict[str, Any]:
+    """Attach to the process for the spec's duration, where that was asked for. Raises Pass, Failure, OSError."""
+    refused = task.passed[-1]
+    if not task.spec.get("attach") or refused.reason != "agent-silent":
+        raise refused
     facts = memray.look(task.pid, task.spec.get("headroom_bytes"))
     found = memray.refusal(facts)
     if found is not None:

@@ -1,4 +1,4 @@
-"""`heap-profile`: what the guilty process holds, by the best engine that can be had there, and why that one."""
+"""`heap-profile` by the agent that a target was started with: what the guilty process holds."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import signal
 import time
 from typing import Any
 
-from supervisor.actions import heap_memray
 from supervisor.actions.heap_agent import Heap
-from supervisor.actions.task import Task
-from supervisor.profilers import agent, engine, runner
+from supervisor.actions.task import Pass, Skip, Task
+from supervisor.profilers import agent, runner
 from supervisor.profilers.pyspy import Failure
 from supervisor.sample import ProcTree
 
@@ -19,34 +18,16 @@ _SLOWEST_RETRY_S = 0.25
 
 
 def take(task: Task) -> dict[str, Any]:
-    """Write a heap profile. Raises Failure, OSError; where nothing is possible the outcome is `skipped`."""
-    if task.spec.get("own"):
-        from supervisor.actions import own_heap
-
-        return own_heap.take(task)
-    which = engine.of(task.pid)
-    if which == engine.NODE:
-        from supervisor.actions import node_heap_profile
-
-        return node_heap_profile.take(task, task.pid)
-    if which == engine.BUN:
-        said = "a Bun that runs already has no heap that guard could read, and SIGUSR1 would end it"
-        return {"outcome": "skipped", "reason": "bun-running", "said": said, "tried": "heap-profile of a Bun",
-                "hint": "guard profile --heap -- bun SCRIPT"}  # fmt: skip
+    """By the agent that the target was started with. Raises Pass where there is none, Failure, OSError."""
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))  # it is let in where waiting is done: see `runner`
     asked = "profile_mode" in task.spec
     task.check_target()
     try:
         pid, hello = _find(task)
     except Failure as failure:
-        if task.spec.get("attach") and failure.reason == "agent-silent":
-            return heap_memray.attach(task, failure)
-        if failure.reason not in ("agent-silent", "not-python") or asked:
+        if failure.reason not in ("agent-silent", "not-python"):
             raise
-        refused = {"capability": "heap agent", "reason": failure.said, "hint": failure.hint}
-        wanted = task.spec.get("heap_agent", "none") != "none"
-        return {"outcome": "skipped", "reason": failure.reason, "said": failure.said, "hint": failure.hint,
-                "tried": "heap agent", "refused": [refused] if wanted else []}  # fmt: skip
+        raise Pass.of(failure, "heap agent" if task.spec.get("heap_agent", "none") != "none" else "") from failure
     heap = Heap(task, pid, hello)
     heap.check_room()
     reason = "the target was started with a heap agent (--heap-agent)"
@@ -61,6 +42,14 @@ def take(task: Task) -> dict[str, Any]:
         heap.count()
         heap.ask_holders()
     return heap.finish(reason)
+
+
+def nothing(task: Task) -> dict[str, Any]:
+    """Who asked is told why there is nothing; in a run that isn't prepared for it, it is skipped. Raises Pass, Skip."""
+    why = task.passed[-1]
+    if "profile_mode" in task.spec:
+        raise why
+    raise Skip(why, "heap agent", why.refused)
 
 
 def _find(task: Task) -> tuple[int, dict[str, Any]]:

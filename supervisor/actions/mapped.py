@@ -61,13 +61,14 @@ class Ledger:
         return sum(self.grown.values()) >= ENOUGH_BYTES
 
 
-def follow(task: Task, *, frozen: bool, refused: str | None = None) -> dict[str, Any]:
+def take(task: Task) -> dict[str, Any]:
     """Until the process ends or guard says so, or for the spec's `seconds`. Raises Failure, OSError.
 
-    `frozen`: the watcher stopped it just below its limit; it goes on as soon as it has been read. `refused`: why
-    better evidence can't be had here.
+    Where the watcher stopped it just below its limit, it goes on as soon as it has been read.
     """
-    watch = Watch(task, frozen=frozen, refused=refused)
+    frozen = following.is_frozen(task)
+    task.check_target()
+    watch = Watch(task, frozen=frozen)
     try:
         if frozen:
             watch.thaw()
@@ -100,7 +101,7 @@ def _run(watch: Watch) -> None:
 class Watch:
     """Where the memory of a process lies, as it grows."""
 
-    def __init__(self, task: Task, *, frozen: bool, refused: str | None = None) -> None:
+    def __init__(self, task: Task, *, frozen: bool) -> None:
         self.task = task
         self.began_s = time.monotonic()
         self.frozen_s: float | None = None
@@ -108,7 +109,6 @@ class Watch:
         self.longest_s = 0.0
         self.rss = following.Rss(task.pid)
         self.start_bytes = self.peak_bytes = self._known = self.rss.read() or 0
-        self._refused = refused
         self.cost_s = self._read_s = 0.0  # of the last reading, and of what it takes to put it in place
         self._budget = max(0.001, float(task.spec.get("overhead_budget", 0.03)))
         self._frozen = frozen
@@ -223,7 +223,7 @@ class Watch:
             notes.append(f"The process was stopped for {self.longest_s * 1000:.0f} ms when it had little room left.")
         facts = {
             "engine": engine,
-            "engine_refused": self._refused,
+            "engine_refused": self.task.why(),
             "samples": ledger.readings,
             "temporary_samples": 0,
             "errors": 0,

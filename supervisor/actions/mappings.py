@@ -245,12 +245,3 @@ def holder(sizes: Mapping[tuple[str, str], int]) -> tuple[str, int] | None:
 
 
 _PLURALS = {"library": "libraries", "file": "files", "shared": "shared memory", "stack": "stacks"}
-
-
-def is_python(pid: int) -> bool:
-    """Whether an interpreter is mapped, by its name or its library's; asking py-spy takes it half a second."""
-    try:
-        with open(f"/proc/{pid}/maps", "rb") as file:
-            return any(b"python" in line.rpartition(b"/")[2].lower() for line in file if b"/" in line)
-    except OSError:
-        return True

@@ -12,27 +12,29 @@ from typing import Any
 
 from supervisor.actions import following, growth, growth_report, mapped
 from supervisor.actions.ledger import Ledger
-from supervisor.actions.task import Task
-from supervisor.profilers import engine, native, runner
+from supervisor.actions.task import Pass, Task
+from supervisor.profilers import native, runner
 from supervisor.profilers.traps import NoTrap
 
 _WRITE_EVERY_S = 1.0
 
 
-def follow(task: Task, *, frozen: bool) -> dict[str, Any]:
-    """Follow the process until told to stop or it ends. Raises Failure, OSError."""
-    if engine.of(task.pid) != engine.OTHER or not native.possible():
-        return mapped.follow(task, frozen=frozen)
+def take(task: Task) -> dict[str, Any]:
+    """Follow the process until told to stop or it ends. Raises Pass, Failure, OSError."""
+    frozen = following.is_frozen(task)
+    task.check_target()
+    if not native.possible():
+        raise Pass("machine-unknown", "guard unwinds x86-64 only", "")
     try:
         reader = native.Reader(task.pid, ahead=not frozen)
     except OSError as error:
-        return mapped.follow(task, frozen=frozen, refused=f"its memory: {error.strerror}")
+        raise Pass("memory-refused", f"its memory: {error.strerror}", "guard doctor") from error
     follower = NativeFollower(task, reader, frozen=frozen)
     if isinstance(follower.trap, NoTrap):
         follower.close()
         refused = follower.course.refused
         reason = "; ".join(f"{entry['capability']}: {entry['reason']}" for entry in refused)
-        return {**mapped.follow(task, frozen=frozen, refused=reason), "refused": refused}
+        raise Pass("trace-refused", reason, "guard doctor", refused)
     try:
         if frozen:
             follower.write_frame()

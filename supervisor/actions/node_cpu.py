@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from typing import Any
 
 from supervisor.actions import cpu_report, slices
-from supervisor.actions.task import Task
+from supervisor.actions.task import Skip, Task
 from supervisor.analysis import cpuprofile, folded
 from supervisor.analysis.reading import FormatError
 from supervisor.profilers import inspector, runner
@@ -32,8 +33,13 @@ def pace(asked_hz: int, budget: float | None) -> tuple[int, str]:
     return most, f"{asked_hz} Hz would take more than {budget:.0%} of its time, at {SAMPLE_S * 1e6:.0f} µs a sample"
 
 
-def take(task: Task, pid: int) -> dict[str, Any]:
-    """Record until the duration or the process ends. Raises Failure, OSError."""
+def take(task: Task) -> dict[str, Any]:
+    """Record until the duration or the process ends. Raises Skip, Failure, OSError."""
+    if not task.spec.get("node_inspector", True):
+        said = "--no-node-inspector keeps guard out of it"
+        raise Skip(Failure("inspector-off", said, "guard profile -- node SCRIPT"), "cpu-profile of a Node")
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))  # it is let in where waiting is done: see `runner`
+    pid = task.aimed
     recording = _Recording(task, pid)
     session = None
     try:

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from typing import Any
 
 from supervisor import freeze, sample
-from supervisor.actions import following, growth_report, mapped
+from supervisor.actions import following, growth_report
 from supervisor.actions.ledger import Ledger
-from supervisor.actions.task import Task
+from supervisor.actions.task import Pass, Task
 from supervisor.analysis import folded, heapprofile
 from supervisor.analysis.reading import FormatError
 from supervisor.profilers import inspector, runner
@@ -42,12 +42,11 @@ def interval(asked: int, rss_bytes: int) -> tuple[int, str]:
 
 
 def grow(task: Task) -> dict[str, Any]:
-    """`growth` of a Node, until told to stop or it ends. Raises Failure.
-
-    Where its inspector can't be had, growth by mapping is told instead, and what refuses the inspector.
-    """
+    """`growth` of a Node, until told to stop or it ends. Raises Pass where its inspector can't be had, Failure."""
+    if not task.spec.get("node_inspector", True):
+        raise Pass("inspector-off", "--no-node-inspector keeps guard out of it", "")
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGUSR1))
-    if task.spec.get("freeze") and freeze.await_stop(task.pid):
+    if following.is_frozen(task):
         _let_go(task)  # what stands still can't answer
     task.check_target()
     follower = Follower(task, task.spec.get("seconds"))
@@ -56,11 +55,7 @@ def grow(task: Task) -> dict[str, Any]:
     except Failure as failure:
         if failure.reason == "target-gone":
             raise
-        refused = {"capability": "inspector", "reason": failure.said, "hint": failure.hint}
-        try:
-            return {**mapped.follow(task, frozen=False), "refused": [refused]}
-        except FileNotFoundError:
-            raise failure from None  # it is gone by now
+        raise Pass.of(failure, "inspector") from failure
     return growth_report.write(task, follower.ledger, follower.finished_course())
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from supervisor import cgroup, facts
 from supervisor.actions import cpu_report, heap_report
 from supervisor.actions.node_heap import Follower
-from supervisor.actions.task import Task
+from supervisor.actions.task import Skip, Task
 from supervisor.analysis import folded
 from supervisor.profilers import runner
 from supervisor.profilers.inspector import Hurry, Session
@@ -22,17 +22,17 @@ _SNAPSHOT_SHARE = 2
 _SNAPSHOT_S = 600.0
 
 
-def take(task: Task, pid: int) -> dict[str, Any]:
-    """Sample allocations for the duration, or until it ends. Raises Failure, OSError."""
+def take(task: Task) -> dict[str, Any]:
+    """Sample allocations for the duration, or until it ends. Raises Skip, Failure, OSError."""
+    tried, pid = "heap-profile of a Node", task.aimed
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGUSR1))
     if not task.spec.get("node_inspector", True):
-        return {"outcome": "skipped", "reason": "inspector-off", "said": "--no-node-inspector keeps guard out of it",
-                "tried": "heap-profile of a Node", "hint": "guard profile --heap -- node SCRIPT"}  # fmt: skip
+        said = "--no-node-inspector keeps guard out of it"
+        raise Skip(Failure("inspector-off", said, "guard profile --heap -- node SCRIPT"), tried)
     task.check_target()
     if task.spec.get("nonblocking"):
         said = "growth of this process samples its heap already"
-        return {"outcome": "skipped", "reason": "heap-sampled", "said": said, "tried": "heap-profile of a Node",
-                "hint": "read the growth profile"}  # fmt: skip
+        raise Skip(Failure("heap-sampled", said, "read the growth profile"), tried)
     duration = task.spec.get("duration", 10.0)
     follower = Follower(task, None if duration is None else float(duration), pid=pid, always_exact=True)
     told: dict[str, Any] = {}
@@ -42,8 +42,7 @@ def take(task: Task, pid: int) -> dict[str, Any]:
         follower.follow()
     except Failure as failure:
         if not task.spec.get("profile_mode") and failure.reason.startswith(("inspector-", "node-extra", "other-")):
-            return {"outcome": "skipped", "reason": failure.reason, "said": failure.said, "hint": failure.hint,
-                    "tried": "heap-profile of a Node"}  # fmt: skip
+            raise Skip(failure, tried) from failure
         raise
     if not follower.ledger.counts and follower.gone:
         raise Failure("ended-too-soon", "it ended before its heap could be sampled", "guard profile --heap -- node APP")

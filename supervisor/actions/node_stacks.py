@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from supervisor.actions import stacks
+from supervisor.actions.task import Pass, Task
 from supervisor.profilers import inspector, kernel, runner
 from supervisor.profilers.inspector import Gone
 from supervisor.profilers.pyspy import Failure
@@ -55,7 +57,26 @@ _REPORT = """(() => {
 })()"""
 
 
-def take(pid: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def take(task: Task) -> dict[str, Any]:
+    """Write `.stacks.json`, by its inspector. Raises Pass, Failure, OSError."""
+    if not task.spec.get("node_inspector", True):
+        raise Pass("inspector-off", "--no-node-inspector keeps guard out of it", "")
+    if task.check_target():
+        raise Pass("target-stopped", "what is stopped can't answer", f"kill -CONT {task.pid}")
+    try:
+        found, report = read(task.pid)
+    except Failure as failure:
+        raise Pass.of(failure, "inspector") from failure
+    except ProcessLookupError:
+        task.check_target()
+        raise
+    stacks.write(task, found, nonblocking=False, engine="inspector", node=report)
+    task.write_meta(engine="inspector", nonblocking=False, samples=len(found), errors=0,
+                    inspector_was_open=report["inspector_was_open"])  # fmt: skip
+    return {"threads": len(found), "engine": "inspector"}
+
+
+def read(pid: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The threads as the kernel tells them, with the JavaScript of the main one; and what Node reports.
 
     Raises Failure, ProcessLookupError, Interrupted.

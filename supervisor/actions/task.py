@@ -16,6 +16,38 @@ from supervisor.profilers.pyspy import Failure
 SCHEMA_VERSION = 1
 
 
+class Pass(Failure):
+    """This way can't be gone here; the next one is to be tried. `refused`: capabilities that were missing."""
+
+    def __init__(self, reason: str, said: str, hint: str, refused: Iterable[dict[str, str]] = ()) -> None:
+        super().__init__(reason, said, hint)
+        self.refused = list(refused)
+
+    @classmethod
+    def of(cls, failure: Failure, capability: str = "") -> Pass:
+        """Because of a failure; with a `capability` that is what was missing."""
+        refused = [{"capability": capability, "reason": failure.said, "hint": failure.hint}] if capability else []
+        return cls(failure.reason, failure.said, failure.hint, refused)
+
+
+class Skip(Exception):
+    """There is no way, which is no fault: the outcome is `skipped`. `tried`: what was to be done, for people."""
+
+    def __init__(self, why: Failure, tried: str, refused: Iterable[dict[str, str]] = ()) -> None:
+        super().__init__(str(why))
+        self.why = why
+        self.tried = tried
+        self.refused = list(refused)
+
+
+class Turn(Exception):
+    """Another process is the one that counts, and perhaps another engine's."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(pid)
+        self.pid = pid
+
+
 class Task:
     """One action on one process. `spec` comes from the watcher as JSON; see `loop` for who fills it."""
 
@@ -24,6 +56,8 @@ class Task:
         self.kind: str = spec["action"]
         self.state: str = spec["state"]
         self.pid: int = spec["pid"]
+        self.aimed = self.pid  # who is read: the process itself or, of a command that starts others, one of them
+        self.passed: list[Pass] = []  # ways that couldn't be gone: see `ways`
         self.name: str = spec["name"]
         self.started_at = time.time()
         self.paths: list[str] = []
@@ -39,6 +73,10 @@ class Task:
     def secret(self) -> str:
         """What the watcher told besides the spec; what this process starts doesn't inherit it."""
         return os.environ.pop(SECRET, "")
+
+    def why(self) -> str | None:
+        """Why better ways couldn't be gone; None when this is the best."""
+        return "; ".join(f"{passed.reason}: {passed.said}" for passed in self.passed) or None
 
     def check_target(self) -> bool:
         """Whether the process is still the one that was meant; returns whether it is stopped. Raises Failure."""
