@@ -15,6 +15,9 @@ from supervisor.evidence.fields import decoded, mapping, sequence, text, whole
 _MOST_FUNCTIONS = 10
 _MOST_PROFILE_BYTES = 8 << 20
 _MOST_FRAMES = 30
+_MOST_READ = 100
+_KERNEL, _SYSCALL = "[kernel]", "[syscall]"  # the file of frames that `profilers.kernel` wrote
+_ENDING = ("do_exit", "do_group_exit", "mmput", "exit_mmap")  # a process that ends, and gives its memory back
 _MOST_MAPPINGS = 10_000
 
 
@@ -99,7 +102,12 @@ def newest(items: Sequence[Item], kind: str) -> Item | None:
 
 def stack(items: Sequence[Item], pid: int | None) -> dict[str, Any] | None:
     """What ran when stacks were last taken (of this process, where given): the thread that held the GIL, else one that
-    was active. Frames innermost first. Stacks of a process frozen just below its limit come before all others.
+    was active. Frames innermost first.
+
+    A stack with frames of the program comes before one that the kernel alone knows of (of a thread that waits, of a
+    process that ends); among such those of a process frozen just below its limit come first. `frames` has the kernel's
+    only where there are no others; `waits_in` is the system call the thread was in, else the kernel's innermost
+    function; `engine` is who read it, `refused` why nobody better did.
     """
     found = []
     for item in items:
@@ -109,21 +117,45 @@ def stack(items: Sequence[Item], pid: int | None) -> dict[str, Any] | None:
                 found.append((taken.get("frozen") is True, item, taken))
     found.reverse()
     found.sort(key=lambda each: not each[0])
+    best: dict[str, Any] | None = None
     for frozen, item, taken in found:
-        for thread in threads_of(taken):
-            frames = [frame(mapping(each)) for each in sequence(thread.get("frames"))[:_MOST_FRAMES]]
-            if frames and not any((each["file"] or "").endswith(HEAP_AGENT) for each in frames):
-                return {
-                    "pid": whole(taken.get("pid")),
-                    "thread": text(thread.get("thread_name")),
-                    "active": thread.get("active") is True,
-                    "frozen": frozen,
-                    "state": text(taken.get("state")),
-                    "path": item.files[".stacks.json"],
-                    "frames": frames,
-                    "mappings": _mappings(taken),
-                }
-    return None
+        thread = next((thread for thread in threads_of(taken) if _frames(thread)), None)
+        if thread is None or (best is not None and not _of_program(thread)):
+            continue
+        frames, own = _frames(thread), _of_program(thread)
+        kernel = [each for each in frames if each not in own]
+        calls = [each for each in kernel if each["file"] == _SYSCALL]
+        known = {
+            "pid": whole(taken.get("pid")),
+            "thread": text(thread.get("thread_name")),
+            "active": thread.get("active") is True,
+            "frozen": frozen,
+            "state": text(taken.get("state")),
+            "engine": text(taken.get("engine")),
+            "refused": text(item.meta.get("last_error")) or None,
+            "ending": any(each["function"] in _ENDING for each in kernel),
+            "waits_in": next((each["function"] for each in [*calls, *kernel]), None),
+            "path": item.files[".stacks.json"],
+            "frames": (own or frames)[:_MOST_FRAMES],
+            "mappings": _mappings(taken),
+        }
+        if best is not None and not known["mappings"]:
+            known["mappings"] = best["mappings"]
+        best = known
+        if own:
+            break
+    return best
+
+
+def _frames(thread: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A thread's frames; none of guard's own thread in the target."""
+    frames = [frame(mapping(each)) for each in sequence(thread.get("frames"))[:_MOST_READ]]
+    return [] if any((each["file"] or "").endswith(HEAP_AGENT) for each in frames) else frames
+
+
+def _of_program(thread: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The frames that are not the kernel's."""
+    return [each for each in _frames(thread) if each["file"] not in (_KERNEL, _SYSCALL)]
 
 
 def _mappings(taken: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -137,9 +169,13 @@ def _mappings(taken: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def threads_of(taken: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The threads of stacks: the one that held the GIL first, then those that were active."""
-    threads = [mapping(thread) for thread in sequence(taken.get("threads"))]
-    return sorted(threads, key=lambda thread: (thread.get("owns_gil") is not True, thread.get("active") is not True))
+    """The threads of stacks: the one that held the GIL first, then those with frames of the program, then those that
+    were active."""
+
+    def rank(thread: Mapping[str, Any]) -> tuple[bool, bool, bool]:
+        return thread.get("owns_gil") is not True, not _of_program(thread), thread.get("active") is not True
+
+    return sorted((mapping(thread) for thread in sequence(taken.get("threads"))), key=rank)
 
 
 def frame(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -171,10 +171,7 @@ def _running(running: Mapping[str, Any]) -> list[str]:
     lines = [_shown(", ".join(shown) + (f" and {more} more" if more > 0 else ""))] if shown else []
     stack = running["stack"]
     if stack:
-        frames = [f"{frame['function']}{_place(frame)}" for frame in stack["frames"]]
-        rest = " < …" if len(frames) > _MOST_FRAMES else ""
-        when = "frozen below the limit, it was in" if stack["frozen"] else "in"
-        lines += _wrapped(f"{when} {' < '.join(frames[:_MOST_FRAMES])}{rest}")[:2]
+        lines += _doing(stack)
         kinds = [f"{each['kind']} {human_bytes(each['rss_bytes'])}" for each in stack["mappings"][:4]]
         if kinds:
             lines.append(_shown(f"mapped {', '.join(kinds)}"))
@@ -182,6 +179,23 @@ def _running(running: Mapping[str, Any]) -> list[str]:
         names = ", ".join(f"{each['action']} of {each['pid']}" for each in running["actions"][:4])
         lines.append(_shown(f"guard was at work on {names}"))
     return lines
+
+
+def _doing(stack: Mapping[str, Any]) -> list[str]:
+    """What the process was doing: its innermost functions, or that none of them is known, and why."""
+    waits = stack["waits_in"]
+    own = [frame for frame in stack["frames"] if frame["file"] not in ("[kernel]", "[syscall]")]
+    if own:
+        frames = [f"{frame['function']}{_place(frame)}" for frame in own]
+        rest = " < …" if len(frames) > _MOST_FRAMES else ""
+        when = "frozen below the limit, it was in" if stack["frozen"] else "in"
+        return _wrapped(f"{when} {' < '.join(frames[:_MOST_FRAMES])}{rest}")[:2]
+    if stack["ending"]:
+        return ["it was ending when its stack was read: the kernel took its memory back"]
+    if stack["engine"] == "inspector":
+        return [f"no JavaScript ran when it was looked at: it waited in {_shown(waits, 40)}"]
+    why = stack["refused"] or "its own functions were not read"
+    return _wrapped(f"waiting in the kernel ({_shown(waits, 40)}), of its own functions nothing is known: {why}")[:2]
 
 
 def _failed(failed: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -118,8 +118,10 @@ def test_people_are_told_the_mapping(
     assert "[heap]" in listed or "keep_records" in listed, listed
 
 
-def test_its_evidence_is_as_the_schemas_say(start: Callable[..., Any], leaky: str) -> None:
-    """Of a critical state, too: the kernel tells where its threads wait."""
+def test_its_evidence_is_as_the_schemas_say(
+    start: Callable[..., Any], run_guard: Callable[..., subprocess.CompletedProcess[bytes]], leaky: str
+) -> None:
+    """Of a critical state, too: the kernel tells where its threads wait, the post-mortem names their functions."""
     run = start([*QUIET, "--critical", "35"], [leaky, "threads", "60"], stdin=subprocess.PIPE)
     run.wait_for("action.finished", action="stacks")
     leak_until_told(run)
@@ -133,6 +135,13 @@ def test_its_evidence_is_as_the_schemas_say(start: Callable[..., Any], leaky: st
     if by == "native":
         frames = [[frame["name"] for frame in thread["frames"]] for thread in waiting]
         assert sum("wait_for_ever" in names for names in frames) > 5, frames  # growth may hold the others
+    examined = json.loads(run_guard("postmortem", "--json", "--profiles-dir", str(run.profiles)).stdout)
+    stack = examined["running"]["stack"]
+    kernel = {frame["file"] in ("[kernel]", "[syscall]") for frame in stack["frames"]}
+    assert kernel == {by != "native"}, stack
+    if by != "native":
+        told = run_guard("postmortem", "--profiles-dir", str(run.profiles)).stdout.decode()
+        assert "waiting in the kernel" in told and "[kernel]" not in told
 
 
 PYTHON_LEAK = """

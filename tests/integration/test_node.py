@@ -93,7 +93,9 @@ def test_an_inspector_that_was_open_stays_open(start: Callable[..., Any]) -> Non
     assert "stays open" in meta.with_name(meta.name.replace(".meta.json", ".md")).read_text()
 
 
-def test_what_a_node_does_and_where_it_stands(start: Callable[..., Any]) -> None:
+def test_what_a_node_does_and_where_it_stands(
+    start: Callable[..., Any], run_guard: Callable[..., subprocess.CompletedProcess[bytes]]
+) -> None:
     """stacks and cpu-profile of a state, beside growth that holds the inspector open."""
     options = ["--warning", "50", "--critical", "55", "--profiling", "60", "--interval", "200ms"]
     options += ["--env", "development", "--profile-duration", "2s"]
@@ -119,6 +121,9 @@ def test_what_a_node_does_and_where_it_stands(start: Callable[..., Any]) -> None
     run.process.terminate()
     run.end()
     assert run.record["suspect"]["function"] == "rememberRequest"
+    # Its threads' kernel frames tell a reader nothing of the program.
+    told = run_guard("postmortem", "--profiles-dir", str(run.profiles)).stdout.decode()
+    assert "[kernel]" not in told and ("leak.js" in told.partition("running ")[2] or "no JavaScript ran" in told), told
 
 
 def test_a_node_below_a_shell_is_profiled(start: Callable[..., Any]) -> None:

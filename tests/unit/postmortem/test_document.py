@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -135,6 +136,51 @@ def test_a_process_frozen_below_its_limit_is_what_counts(tmp_path: Path) -> None
     assert stack["mappings"][0] == {"kind": "anonymous", "rss_bytes": 4 * 10**7}
     text = postmortem.text(document)
     assert "frozen below the limit, it was in take (a.py:6)" in text and "mapped anonymous 40 MB" in text
+
+
+KERNEL = [{"name": "futex_do_wait", "filename": "[kernel]"}, {"name": "futex", "filename": "[syscall]"}]
+OWN = [{"name": "keep", "filename": "/app/web", "short_filename": None, "line": 0}, {"name": "main", "filename": "x"}]
+
+
+def stacks(*threads: dict[str, Any], **more: Any) -> str:
+    return json.dumps({"pid": 43, "threads": threads, **more})
+
+
+def test_the_programs_functions_come_before_the_kernels(tmp_path: Path) -> None:
+    write(tmp_path, RECORD, [LINE], [], None, b"")
+    memory = tmp_path / "auto-memory" / RUN
+    waits, works = {"active": True, "frames": KERNEL}, {"active": False, "frames": [*KERNEL, *OWN]}
+    (memory / "001-critical-stacks.stacks.json").write_text(stacks(waits, works, engine="native"))
+    # What came later saw the process end, or stopped it where only the kernel could be asked.
+    ends = {"active": True, "frames": [{"name": "do_exit", "filename": "[kernel]"}]}
+    (memory / "003-critical-stacks.stacks.json").write_text(stacks(ends, engine="kernel"))
+    sizes = [{"kind": "anonymous", "rss_bytes": 9}]
+    (memory / "004-critical-growth.stacks.json").write_text(stacks(waits, frozen=True, mappings=sizes, engine="kernel"))
+    document = postmortem.examine(evidence.find(str(tmp_path)), Facts("elsewhere"))
+    stack = document["running"]["stack"]
+    assert [frame["function"] for frame in stack["frames"]] == ["keep", "main"]
+    assert (stack["waits_in"], stack["frozen"], stack["ending"]) == ("futex", False, False)
+    assert stack["mappings"] == sizes and stack["path"].endswith("001-critical-stacks.stacks.json")
+    assert "in keep (/app/web) < main (x)" in postmortem.text(document)
+
+
+@pytest.mark.parametrize(
+    ("frames", "engine", "words"),
+    [
+        (KERNEL, "inspector", "no JavaScript ran when it was looked at: it waited in futex"),
+        (KERNEL, "kernel", "waiting in the kernel (futex), of its own functions nothing is known: ptrace: refused"),
+        ([{"name": "do_exit", "filename": "[kernel]"}], "native", "it was ending when its stack was read"),
+    ],
+)
+def test_where_only_the_kernel_is_known_it_says_what_that_means(
+    tmp_path: Path, frames: list[Any], engine: str, words: str
+) -> None:
+    write(tmp_path, RECORD, [LINE], [], None, b"")
+    memory = tmp_path / "auto-memory" / RUN
+    (memory / "002-critical-stacks.stacks.json").write_text(stacks({"frames": frames}, engine=engine))
+    (memory / "002-critical-stacks.meta.json").write_text(json.dumps({"last_error": "ptrace: refused"}))
+    text = postmortem.text(postmortem.examine(evidence.find(str(tmp_path)), Facts("elsewhere")))
+    assert words in text.replace("\n         ", " ") and "[kernel]" not in text
 
 
 def test_what_the_next_guard_said_of_it(tmp_path: Path) -> None:
