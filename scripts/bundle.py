@@ -78,6 +78,7 @@ def bundle(place: Path) -> None:
     command.write_bytes(b"#!" + os.fsencode(place / "bin" / "python3") + b" -IS\n" + rest)
     command.chmod(0o755)
     carry_libraries(python, library)
+    (place / "BUNDLED").write_text("Made by scripts/bundle.py of guard's source; there is no pip here.\n")
     # By content, not by time: an image's layers change the times.
     compileall.compile_dir(library, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
     check(place)

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 
-from supervisor import cgroup, checks_runtimes, facts, files, launch, libc, sample, store
+from supervisor import cgroup, checks_runtimes, facts, files, installing, launch, libc, sample, store
 from supervisor.actions import growth, mappings, stacks
 from supervisor.actions.task import Task
 from supervisor.profilers import agent, engine, faults, java, lent, memray, native, permission, pyspy, recorder, runner
@@ -130,7 +130,7 @@ def py_spy(scene: Scene) -> Verdict:
     done = runner.run([pyspy.find(), "--version"], 2.0)
     if done.code == 0:
         return works(done.stdout.decode("utf-8", "replace").strip())
-    return refused(done.stderr[:200] or f"exit code {done.code}", "pip install --force-reinstall py-spy")
+    return refused(done.stderr[:200] or f"exit code {done.code}", installing.package("--force-reinstall", "py-spy"))
 
 
 def dump(scene: Scene) -> Verdict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 
+from supervisor import installing
 from supervisor.profilers import engine, inspector, node
 from supervisor.tryout import Scene, Verdict, absent, refused, works
 
@@ -14,7 +15,7 @@ _PROGRAM = "console.log('up'); setInterval(() => {}, 1000)"
 def node_inspector(scene: Scene) -> Verdict:
     """A running Node lets guard in: tried on one of guard's own; of a foreign one it is only looked at."""
     if not inspector.installed():
-        return refused("the extra `node` isn't installed", inspector.EXTRA_HINT)
+        return refused("the extra `node` isn't installed", installing.extra("node"))
     if not scene.throwaway and engine.of(scene.pid) == engine.NODE:
         return _foreign(scene.pid)
     program = shutil.which("node")

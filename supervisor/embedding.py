@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from supervisor import installing
 from supervisor.errors import GuardError, UsageError
 from supervisor.evidence import Event
 from supervisor.evidence.fields import decoded, mapping, number, sequence, text, whole
@@ -133,7 +134,10 @@ def guard_line() -> list[str]:
         script = os.path.join(place, "guard")
         if place and os.path.isfile(script):
             return [sys.executable, "-IS", script] if sys.executable else [script]
-    raise GuardError("the command guard is not installed beside this package", hint="pip install guard-supervisor")
+    raise GuardError(
+        "the command guard is not installed beside this package",
+        hint=installing.package("--force-reinstall", "guard-supervisor"),
+    )
 
 
 class Channel:

@@ -29,7 +29,9 @@ def check_reload(config: Config) -> None:
 
     for name in ("watchfiles", "pathspec"):
         if find_spec(name) is None:
-            why, hint = f"{name} isn't installed", "pip install 'guard-supervisor[reload]'"
+            from supervisor import installing
+
+            why, hint = f"{name} isn't installed", installing.extra("reload")
             raise UsageError("--reload needs watchfiles and pathspec", why=why, hint=hint)
     for directory in config.reload_dir:
         if not os.path.isdir(directory):

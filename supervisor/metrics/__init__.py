@@ -21,5 +21,7 @@ def check() -> None:
     except ImportError:
         found = None
     if found is None:
-        why, hint = "opentelemetry-exporter-otlp-proto-http isn't installed", "pip install 'guard-supervisor[otlp]'"
+        from supervisor import installing
+
+        why, hint = "opentelemetry-exporter-otlp-proto-http isn't installed", installing.extra("otlp")
         raise UsageError("--otlp needs OpenTelemetry's exporter", why=why, hint=hint)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from supervisor import installing
 from supervisor.metrics.exposition import Family
 
 _TIMEOUT_S = 5.0
@@ -82,7 +83,7 @@ class Pusher:
         try:
             self._open()
         except Exception as error:
-            hint = "pip install --upgrade 'guard-supervisor[otlp]'"
+            hint = installing.extra("otlp", upgrade=True)
             self._tell("failed", reason=f"{type(error).__name__}: {error}"[:_MOST_SAID], hint=hint)
             return
         every_s = interval_s(os.environ)

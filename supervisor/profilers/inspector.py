@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from supervisor import libc
+from supervisor import installing, libc
 from supervisor.profilers import engine, node
 from supervisor.profilers.pyspy import Failure
 from supervisor.profilers.runner import Interrupted
@@ -32,7 +32,6 @@ _ANSWER_S = 20.0
 _CONNECT_S = 2.0
 _MOST_INFO = 65536
 _CLONE_NEWNET = 0x40000000  # setns(2)
-EXTRA_HINT = "pip install 'guard-supervisor[node]'"
 
 # Node's own timers: tests that fake setTimeout don't fake those. Whose inspector it is stays as the first session found
 # it. `exact` is for how many seconds V8 shall inline nothing; that ends by itself, too.
@@ -303,7 +302,7 @@ def _library() -> Any:
         import websocket
     except ImportError:
         said = "Node speaks websocket, and guard has no client for it: the extra `node` isn't installed"
-        raise Failure("node-extra-missing", said, EXTRA_HINT) from None
+        raise Failure("node-extra-missing", said, installing.extra("node")) from None
     return websocket
 
 

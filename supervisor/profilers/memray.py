@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable
 from importlib.util import find_spec
 
-from supervisor import sample
+from supervisor import installing, sample
 from supervisor.analysis import folded
 from supervisor.profilers import agent, interpreter, permission, recorder, runner
 from supervisor.profilers.pyspy import Failure
@@ -63,7 +63,7 @@ def refusal(facts: Facts) -> tuple[str, str, str] | None:
     if not facts.python:
         return "not-python", "it is no Python that guard knows", agent.RUN_HINT
     if not facts.here:
-        return "memray-missing", "guard's own Python has no memray", "pip install 'guard-supervisor[heap]'"
+        return "memray-missing", "guard's own Python has no memray", installing.extra("heap")
     if not facts.there:
         return "memray-missing", "the target's Python has no memray", f"pip install memray there, or {agent.RUN_HINT}"
     if not facts.debugger:
@@ -244,7 +244,7 @@ def held_at_the_peak(path: str) -> folded.Counts:
         import memray
     except ImportError:
         said = "guard's own Python has no memray to read the recording with"
-        raise Failure("memray-missing", said, "pip install 'guard-supervisor[heap]'") from None
+        raise Failure("memray-missing", said, installing.extra("heap")) from None
     try:
         reader = memray.FileReader(path)
         records = reader.get_high_watermark_allocation_records(merge_threads=True)

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 
+from supervisor import installing
 from supervisor.profilers import interpreter, permission
 
 TYPE_CHECKING = False
@@ -31,7 +32,7 @@ def find() -> str:
     beside = os.path.join(os.path.dirname(sys.executable), "py-spy")
     found = beside if os.access(beside, os.X_OK) else shutil.which("py-spy")
     if not found:
-        raise Failure("py-spy-missing", "no py-spy beside this Python nor on PATH", "pip install py-spy")
+        raise Failure("py-spy-missing", "no py-spy beside this Python nor on PATH", installing.package("py-spy"))
     return found
 
 
@@ -80,7 +81,7 @@ def explain(stderr: str, code: int, *, hung: bool, pid: int) -> Failure:
     if "unexpected waitpid result" in low or "sigstop" in low:
         return Failure("target-stopped", said, f"kill -CONT {pid}")
     if "unsupported version" in low or "not supported" in low:
-        return Failure("python-unsupported", said, "pip install --upgrade py-spy")
+        return Failure("python-unsupported", said, installing.package("py-spy", upgrade=True))
     return Failure("profiler-failed", said or f"exit code {code}", f"py-spy dump --pid {pid}")
 
 
@@ -93,7 +94,7 @@ def _unreadable(found: interpreter.Interpreter | None, pid: int, said: str) -> F
         return Failure("python-free-threaded", f"{why} ({said})", "run the target with a build that has a GIL: python3")
     if found.version is not None and found.version > NEWEST:
         why = f"{found} is newer than what this py-spy knows"
-        hint = "pip install --upgrade py-spy"
+        hint = installing.package("py-spy", upgrade=True)
         if found.version >= (3, 15):
             hint += f", or {found.program} -m profiling.sampling attach {pid}"
         return Failure("python-unsupported", f"{why} ({said})", hint)

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, BinaryIO
 
+from supervisor import installing
 from supervisor.shipping.addresses import is_link_local
 from supervisor.shipping.failure import Undelivered
-from supervisor.shipping.target import EXTRA, Target
+from supervisor.shipping.target import Target
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig
@@ -31,7 +32,7 @@ class Bucket:
             import obstore
             from obstore.store import S3Store
         except ImportError as error:
-            raise Undelivered("no-extra", f"s3:// needs obstore: {error}", EXTRA) from None
+            raise Undelivered("no-extra", f"s3:// needs obstore: {error}", installing.extra("ship")) from None
         self._obstore = obstore
         self._target = target
         endpoint = target.endpoint or environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL") or ""

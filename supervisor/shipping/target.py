@@ -14,7 +14,6 @@ _ACCEPTED = "a directory, file:///DIRECTORY, https://HOST/PREFIX/ or s3://BUCKET
 _SECURE = {"https": True, "http": False}
 _MOST_LETTERS = 4096
 _BUCKET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_"
-EXTRA = "pip install 'guard-supervisor[ship]'"
 
 
 class Target:
@@ -107,7 +106,9 @@ def check_extra(text: str) -> None:
     from importlib.util import find_spec
 
     if find_spec("obstore") is None:
-        raise UsageError("--ship s3://... needs obstore", why="it isn't installed", hint=EXTRA)
+        from supervisor import installing
+
+        raise UsageError("--ship s3://... needs obstore", why="it isn't installed", hint=installing.extra("ship"))
 
 
 def _refuse(accepted: str) -> NoReturn:

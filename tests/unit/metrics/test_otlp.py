@@ -6,7 +6,7 @@ import importlib.util
 
 import pytest
 
-from supervisor import metrics
+from supervisor import installing, metrics
 from supervisor.errors import UsageError
 from supervisor.metrics import otlp
 from supervisor.metrics.exposition import Family
@@ -89,7 +89,7 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError) as refused:
         metrics.check()
-    assert "guard-supervisor[otlp]" in "\n".join(refused.value.lines())
+    assert installing.extra("otlp") in "\n".join(refused.value.lines())
 
 
 def test_nothing_secret_is_said() -> None:

@@ -3,6 +3,7 @@ import sys
 
 import pytest
 
+from supervisor import installing
 from supervisor.profilers import inspector
 from supervisor.profilers.pyspy import Failure
 
@@ -11,7 +12,7 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "websocket", None)
     with pytest.raises(Failure) as caught:
         inspector._library()
-    assert caught.value.reason == "node-extra-missing" and "guard-supervisor[node]" in caught.value.hint
+    assert caught.value.reason == "node-extra-missing" and caught.value.hint == installing.extra("node")
 
 
 class Socket:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor import quantities
+from supervisor import installing, quantities
 from supervisor.errors import UsageError
 from supervisor.quantities import BadValue, masked_url
 from supervisor.shipping.addresses import is_link_local
@@ -100,5 +100,5 @@ def test_what_needs_the_extra_is_refused_before_the_target_starts(monkeypatch: p
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UsageError) as caught:
         check_extra("s3://bucket/x")
-    assert caught.value.lines()[-1] == "  try: pip install 'guard-supervisor[ship]'"
+    assert caught.value.lines()[-1] == f"  try: {installing.extra('ship')}"
     check_extra("https://a.example/x")
