@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from supervisor.analysis import noise
-from supervisor.analysis.outcome import Comparison, Figure, Row
+from supervisor.analysis.outcome import Comparison, Figure
 from supervisor.analysis.sides import Side, Weights, mean_of
 
 TYPE_CHECKING = False
@@ -21,6 +21,7 @@ _HEAVY = 0.03  # and a function's that is nearly all of the program
 MINOR = 0.005  # of the whole: a smaller change is listed and decides nothing
 _LEAST_SAMPLES = 25.0  # of both sides together; fewer can't differ enough to tell
 _MOST_PERMUTED = 200
+_LEAST_REFERENCE = 0.1  # of the whole: less is too little to hold the rest against
 
 
 def common_factor(sides: tuple[Side, Side], weights: list[Weights], ratio: float) -> noise.Common | None:
@@ -186,25 +187,140 @@ def _spread(sides: tuple[Side, Side]) -> float:
     return found
 
 
+class _Test:
+    """One figure of a comparison by permutation: its values, profile by profile, and the samples behind them.
+
+    `place` is that of its row, None for the whole; `own` whether it is the row's self time.
+    """
+
+    __slots__ = ("figure", "own", "place", "samples", "values")
+
+    def __init__(self, place: int | None, figure: Figure, values: list[float], samples: float, *, own: bool) -> None:
+        self.place = place
+        self.figure = figure
+        self.values = values
+        self.samples = samples
+        self.own = own
+
+
+class _Reference:
+    """What functions' times are held against: the time of all functions but those that were found to have changed.
+
+    So a busy machine, which all of a profile have in common, is taken out. `sizes` is 1 for the baseline on average.
+    """
+
+    def __init__(self, totals: list[float], before: int, *, held: bool) -> None:
+        self.sizes = [1.0] * len(totals)
+        self.without: set[int] = set()
+        self._rest = totals
+        self._whole = mean_of(totals)
+        self._before = before
+        self._held = held and self._set(totals)
+
+    def _set(self, rest: list[float]) -> bool:
+        if min(rest) <= 0 or mean_of(rest) < _LEAST_REFERENCE * self._whole:
+            return False
+        middle = mean_of(rest[: self._before])
+        self._rest, self.sizes = rest, [each / middle for each in rest]
+        return True
+
+    def leave_out(self, test: _Test) -> bool:
+        """Take a function out; False when too little would be left."""
+        if test.place is None or not self._held:
+            return False
+        if not self._set([rest - each for rest, each in zip(self._rest, test.values, strict=True)]):
+            return False
+        self.without.add(test.place)
+        return True
+
+    def part(self, test: _Test) -> float:
+        """How much of the reference a figure is itself."""
+        apart = test.place in self.without if test.own else bool(self.without)
+        if not self._held or test.place is None or apart:
+            return 0.0
+        return min(1.0, mean_of(test.values) / mean_of(self._rest))
+
+    def held(self, test: _Test) -> tuple[list[float], float]:
+        """The values held against it, and the least variance of one."""
+        values = test.values
+        if test.place is not None:
+            values = [value / size for value, size in zip(values, self.sizes, strict=True)]
+        mean = mean_of(values)
+        rest = 1 - self.part(test)
+        sampling = rest * len(values) / test.samples if test.samples else 0.0
+        return values, mean * mean * max(sampling, (rest * RUN_TO_RUN) ** 2, 1e-12)
+
+
 def permuted(found: Comparison, sides: tuple[Side, Side], weights: list[Weights]) -> None:
     """Hold differences against every other way to deal the profiles to the sides.
 
-    Functions are compared with what all functions of a profile have in common taken out (a busy machine), the whole as
-    it is.
+    Functions are held against the others, the whole as it is. What is found is taken out of the others, the surest
+    first, and the rest is held against what is left: else a slower function would make all others seem faster.
     """
     before, after = sides
-    sizes = _sizes(sides, weights)
-    common = mean_of(sizes[before.count :])
-    tests: list[tuple[Row | None, Figure]] = []
-    rows: list[list[float]] = []
-    floors: list[float] = []
+    tests = _tests(found, sides, weights)
+    if not tests:
+        return
+    # 5 + 5 profiles can't give a chance below 0.8 %; where there are more, less is allowed.
+    strict = noise.least_chance(before.count, after.count) <= ALPHA / 2
+    alpha = ALPHA / 2 if strict else ALPHA
+    width = before.count + after.count
+    telling = sum(before.samples(own[0]) + after.samples(own[1]) >= 20 * width for own, _ in weights)
+    reference = _Reference(before.each(before.totals) + after.each(after.totals), before.count, held=telling >= 5)
+    rows = [reference.held(test) for test in tests]
+    outcome = noise.permute([values for values, _ in rows], [floor for _, floor in rows], before.count, alpha)
+    current = range(before.count, width)
+    while True:
+        students = [noise.student(values, floor, current) for values, floor in rows]
+        chances = [outcome.chance(each) for each in students]
+        sure = [
+            (abs(student), index)
+            for index, (test, student, chance) in enumerate(zip(tests, students, chances, strict=True))
+            if chance <= alpha and test.own and test.place not in reference.without
+        ]
+        if not sure or not reference.leave_out(tests[max(sure)[1]]):
+            break
+        rows = [reference.held(test) for test in tests]
+    found.tested = len(tests)
+    tenths = []
+    for test, (values, floor), chance in zip(tests, rows, chances, strict=True):
+        figure = test.figure
+        figure.chance = chance
+        figure.found = chance <= alpha and figure.change != 0
+        mean = mean_of(values[: before.count])
+        if mean > 0:
+            error = _error(values, floor, before.count) / max(0.01, 1 - reference.part(test))
+            figure.detectable = (outcome.critical + POWER_Z) * error / mean
+            if test.place is not None and figure.before > 0:
+                # Of the function whose part of the whole is next to a tenth; errors fall with the root of the samples.
+                part = figure.before / found.total.before
+                tenths.append((abs(math.log(part / 0.1)), figure.detectable * math.sqrt(part / 0.1)))
+    found.tenth = min(tenths)[1] if tenths else None
+    for test, (values, _) in zip(tests, rows, strict=True):
+        if test.place is None:
+            continue
+        figure, row = test.figure, found.rows[test.place]
+        then, now = mean_of(values[: before.count]), mean_of(values[before.count :])
+        if not found.total.found:
+            for shown in (figure, row.total_time if row.total_time.chance is None else figure):
+                shown.before, shown.after = then, now
+        elif (figure.change > 0) != (now > then) or abs(figure.change) < abs(now - then) / 2:
+            figure.found = False  # it only differs from what the others did
+    common = mean_of(reference.sizes[before.count :])
+    if not found.total.found and abs(common - 1) > 0.01:
+        found.notes.append(
+            f"What the functions without a finding have in common ({common - 1:+.1%} on average, within chance) is "
+            "taken out of all functions' times."
+        )
+    found.method = (
+        f"permutation of {before.count} + {after.count} profiles, corrected by the greatest statistic of each "
+        f"arrangement over {found.tested} tests; an error in {alpha:.1%} of comparisons is allowed"
+    )
 
-    def add(row: Row | None, figure: Figure, values: list[float], samples: float) -> None:
-        mean = mean_of(values)
-        tests.append((row, figure))
-        rows.append(values)
-        floors.append(max(mean * mean * len(values) / samples, (RUN_TO_RUN * mean) ** 2) if samples else 0.0)
 
+def _tests(found: Comparison, sides: tuple[Side, Side], weights: list[Weights]) -> list[_Test]:
+    before, after = sides
+    tests = []
     order = sorted(
         range(len(found.rows)), key=lambda i: -(found.rows[i].total_time.before + found.rows[i].total_time.after)
     )
@@ -214,74 +330,14 @@ def permuted(found: Comparison, sides: tuple[Side, Side], weights: list[Weights]
             samples = before.samples(left) + after.samples(right)
             if samples < _LEAST_SAMPLES or (figure is row.total_time and totals == selves):
                 continue  # a leaf's total is its self time: one test, not two
-            values = [value / size for value, size in zip(before.each(left) + after.each(right), sizes, strict=True)]
-            add(row, figure, values, samples)
+            values = before.each(left) + after.each(right)
+            tests.append(_Test(index, figure, values, samples, own=figure is row.self_time))
     found.total_judged = found.per != "share" and found.total_judged
     if found.total_judged:
         whole = before.samples(before.totals) + after.samples(after.totals)
-        add(None, found.total, before.each(before.totals) + after.each(after.totals), whole)
-    if not rows:
-        return
-    # 5 + 5 profiles can't give a chance below 0.8 %; where there are more, less is allowed.
-    strict = noise.least_chance(before.count, after.count) <= ALPHA / 2
-    alpha = ALPHA / 2 if strict else ALPHA
-    outcome = noise.permute(rows, floors, before.count, alpha)
-    found.tested = len(rows)
-    tenths = []
-    for (test_row, figure), values, floor, chance in zip(tests, rows, floors, outcome.chances, strict=True):
-        figure.chance = chance
-        figure.found = chance <= alpha and figure.change != 0
-        mean = mean_of(values[: before.count])
-        if mean > 0:
-            figure.detectable = (outcome.critical + POWER_Z) * _error(values, floor, before.count) / mean
-            if test_row is not None and figure.before > 0:
-                # Of the function whose part of the whole is next to a tenth; errors fall with the root of the samples.
-                part = figure.before / found.total.before
-                tenths.append((abs(math.log(part / 0.1)), figure.detectable * math.sqrt(part / 0.1)))
-    found.tenth = min(tenths)[1] if tenths else None
-    for (test_row, figure), values in zip(tests, rows, strict=True):
-        if test_row is None:
-            continue
-        then, now = mean_of(values[: before.count]), mean_of(values[before.count :])
-        if not found.total.found:
-            for shown in (figure, test_row.total_time if test_row.total_time.chance is None else figure):
-                shown.before, shown.after = then, now
-        elif (figure.change > 0) != (now > then) or abs(figure.change) < abs(now - then) / 2:
-            figure.found = False  # it only differs from what the others did
-    if not found.total.found and abs(common - 1) > 0.01:
-        found.notes.append(
-            f"What all functions of a profile have in common ({common - 1:+.1%} on average, within chance) is taken "
-            "out of their times."
-        )
-    found.method = (
-        f"permutation of {before.count} + {after.count} profiles, corrected by the greatest statistic of each "
-        f"arrangement over {found.tested} tests; an error in {alpha:.1%} of comparisons is allowed"
-    )
-
-
-def _sizes(sides: tuple[Side, Side], weights: list[Weights]) -> list[float]:
-    """By what factor all functions of each profile differ from the mean profile; 1 for the baseline on average."""
-    width = sides[0].count + sides[1].count
-    logs: list[list[float]] = [[] for _ in range(width)]
-    errors: list[list[float]] = [[] for _ in range(width)]
-    for (left, right), _ in weights:
-        values = [*sides[0].each(left), *sides[1].each(right)]
-        counts = [
-            weight / reading.weight_per_sample
-            for side, ours in zip(sides, (left, right), strict=True)
-            for reading, weight in zip(side.readings, ours, strict=True)
-        ]
-        mean = mean_of(values)
-        if min(counts) >= 20:
-            for index, (value, count) in enumerate(zip(values, counts, strict=True)):
-                logs[index].append(math.log(value / mean))
-                errors[index].append(math.sqrt(INFLATION / count))
-    found = [noise.common_factor(log, error) for log, error in zip(logs, errors, strict=True)]
-    factors = [math.exp(each.log_factor) for each in found if each is not None]
-    if len(factors) < width:
-        return [1.0] * width
-    middle = mean_of(factors[: sides[0].count])
-    return [factor / middle for factor in factors]
+        values = before.each(before.totals) + after.each(after.totals)
+        tests.append(_Test(None, found.total, values, whole, own=False))
+    return tests
 
 
 def _error(values: list[float], floor: float, before: int) -> float:

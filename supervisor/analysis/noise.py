@@ -105,20 +105,47 @@ def common_factor(logs: Sequence[float], errors: Sequence[float]) -> Common | No
 
 
 class Permuted:
-    """Per row the chance, corrected over all rows, and the statistic; few arrangements reach beyond `critical`."""
+    """The greatest statistic of each arrangement, in order; few arrangements reach beyond `critical`."""
 
-    __slots__ = ("chances", "critical", "statistics")
+    __slots__ = ("critical", "exact", "greatest")
 
-    def __init__(self, chances: list[float], statistics: list[float], critical_value: float) -> None:
-        self.chances = chances
-        self.statistics = statistics
-        self.critical = critical_value
+    def __init__(self, greatest: list[float], alpha: float, *, exact: bool) -> None:
+        count = len(greatest)
+        self.greatest = greatest
+        self.exact = exact
+        self.critical = greatest[min(count - 1, math.ceil(count * (1 - alpha)) - 1)]
+
+    def chance(self, statistic: float) -> float:
+        """The chance of a statistic as far from 0 as this one in any row."""
+        from bisect import bisect_left
+
+        count = len(self.greatest)
+        reached = count - bisect_left(self.greatest, abs(statistic) * (1 - 1e-9))
+        return reached / count if self.exact else (reached + 1) / (count + 1)
 
 
 def least_chance(before: int, after: int) -> float:
     """The smallest chance that dealing so many profiles to two sides in every way can give."""
     # With sides of one size each arrangement has a mirror image that differs as much.
     return (2 if before == after else 1) / math.comb(before + after, after)
+
+
+def student(row: Sequence[float], floor: float, chosen: Sequence[int]) -> float:
+    """Student's t of the chosen places of a row against the others, with `floor` as the least variance of a value."""
+    width, after = len(row), len(chosen)
+    before = width - after
+    whole, squares = sum(row), sum(value * value for value in row)
+    return _student(row, whole, squares, floor, chosen, before, after)
+
+
+def _student(
+    row: Sequence[float], whole: float, squares: float, floor: float, chosen: Sequence[int], before: int, after: int
+) -> float:
+    ours = math.fsum([row[place] for place in chosen])
+    mean_after, mean_before = ours / after, (whole - ours) / before
+    within = squares - after * mean_after**2 - before * mean_before**2
+    variance = max(within / max(1, before + after - 2), floor, 1e-300)
+    return (mean_after - mean_before) / math.sqrt(variance * (1 / after + 1 / before))
 
 
 def permute(rows: Sequence[Sequence[float]], floors: Sequence[float], before: int, alpha: float) -> Permuted:
@@ -131,35 +158,15 @@ def permute(rows: Sequence[Sequence[float]], floors: Sequence[float], before: in
 
     width = len(rows[0])
     after = width - before
-    actual = tuple(range(before, width))
-    sums = [sum(row) for row in rows]
-    squares = [sum(value * value for value in row) for row in rows]
-
-    def statistic(index: int, chosen: tuple[int, ...]) -> float:
-        row = rows[index]
-        ours = math.fsum(row[place] for place in chosen)
-        mean_after, mean_before = ours / after, (sums[index] - ours) / before
-        within = squares[index] - after * mean_after**2 - before * mean_before**2
-        variance = max(within / max(1, width - 2), floors[index], 1e-300)
-        return (mean_after - mean_before) / math.sqrt(variance * (1 / after + 1 / before))
-
-    statistics = [statistic(index, actual) for index in range(len(rows))]
     exact = math.comb(width, after) <= _MOST_EXACT
-    chosen_ones = list(combinations(range(width), after)) if exact else _drawn(width, after)
-    greatest = sorted(max(abs(statistic(index, chosen)) for index in range(len(rows))) for chosen in chosen_ones)
-    count = len(greatest)
-    chances = []
-    for value in statistics:
-        reached = count - _first_at_least(greatest, abs(value) * (1 - 1e-9))
-        chances.append(reached / count if exact else (reached + 1) / (count + 1))
-    edge = greatest[min(count - 1, math.ceil(count * (1 - alpha)) - 1)]
-    return Permuted(chances, statistics, edge)
-
-
-def _first_at_least(ordered: list[float], value: float) -> int:
-    from bisect import bisect_left
-
-    return bisect_left(ordered, value)
+    known = [
+        (row, sum(row), sum(value * value for value in row), floor) for row, floor in zip(rows, floors, strict=True)
+    ]
+    greatest = sorted(
+        max(abs(_student(*row, chosen, before, after)) for row in known)
+        for chosen in (combinations(range(width), after) if exact else _drawn(width, after))
+    )
+    return Permuted(greatest, alpha, exact=exact)
 
 
 def _drawn(width: int, after: int) -> list[tuple[int, ...]]:

@@ -94,6 +94,39 @@ def test_several_profiles_a_side(noise: float, samples: int, profiles: int) -> N
     assert found >= 95
 
 
+def test_a_busy_machine_hides_little_and_one_slower_function_is_no_improvement_of_others() -> None:
+    dice = numpy.random.default_rng(20261126)
+    same = program(9, 0.3)
+    slower = same * numpy.where(numpy.arange(9) == 0, 1.2, 1.0)
+
+    def side(times: numpy.ndarray) -> list[Reading]:
+        # Runs take a third more or less as a whole, functions 3 % more or less of that.
+        moods = numpy.exp(dice.normal(0, 0.33, 10))
+        return [reading(drawn(dice, times * mood, 5_000, noise=0.03)) for mood in moods]
+
+    alarms = found = wrong = 0
+    for _ in range(20):
+        baseline = side(same)
+        alarms += compare.compare(baseline, side(same)).verdict != UNCHANGED
+        outcome = compare.compare(baseline, side(slower))
+        row = next(row for row in outcome.rows if row.function == "f0")
+        found += row.verdict == REGRESSION
+        assert row.figure.relative == pytest.approx(0.2, abs=0.12)
+        wrong += any(row.function.startswith("f") for row in outcome.of(IMPROVEMENT))
+    assert (alarms, wrong) == (0, 0)
+    assert found >= 19
+
+
+def test_a_change_of_most_of_a_program_is_told_as_that() -> None:
+    dice = numpy.random.default_rng(9)
+    same = program(9, 0.6)
+    faster = same * numpy.where(numpy.arange(9) == 0, 0.5, 1.0)
+    sides = [[reading(drawn(dice, times, 20_000, noise=0.01)) for _ in range(6)] for times in (same, faster)]
+    found = compare.compare(*sides)
+    assert "f0" in {row.function for row in found.of(IMPROVEMENT)}
+    assert not found.of(REGRESSION)
+
+
 def test_too_few_for_permutations_use_what_they_show_of_the_noise() -> None:
     dice = numpy.random.default_rng(1)
     same = program(12, 0.25)

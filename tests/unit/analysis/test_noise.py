@@ -76,10 +76,13 @@ def test_extra_variance_shows() -> None:
 
 
 def test_a_permutation_by_hand() -> None:
-    outcome = noise.permute([[1.0, 2.0, 3.0, 10.0, 11.0, 12.0]], [0.0], 3, 0.1)
+    row = [1.0, 2.0, 3.0, 10.0, 11.0, 12.0]
+    outcome = noise.permute([row], [0.0], 3, 0.1)
     # Of the 20 ways to deal six values, this one and its mirror image differ most.
-    assert outcome.chances == [0.1]
-    assert outcome.statistics[0] == pytest.approx(9 / math.sqrt(1.0 * 2 / 3))
+    student = noise.student(row, 0.0, range(3, 6))
+    assert student == pytest.approx(9 / math.sqrt(1.0 * 2 / 3))
+    assert outcome.chance(student) == outcome.chance(-student) == 0.1
+    assert outcome.chance(0.0) == 1.0
     assert noise.least_chance(3, 3) == pytest.approx(0.1)
     assert noise.least_chance(5, 5) == pytest.approx(2 / 252)
     assert noise.least_chance(4, 6) == pytest.approx(1 / 210)
@@ -90,7 +93,8 @@ def test_permutations_err_as_seldom_as_they_say_whatever_the_distribution() -> N
     alarms = 0
     for _ in range(400):
         rows = [[dice.paretovariate(1.5) for _ in range(10)] for _ in range(6)]
-        alarms += min(noise.permute(rows, [0.0] * 6, 5, 0.05).chances) <= 0.05
+        outcome = noise.permute(rows, [0.0] * 6, 5, 0.05)
+        alarms += min(outcome.chance(noise.student(row, 0.0, range(5, 10))) for row in rows) <= 0.05
     assert alarms <= 32  # 20 expected; more than 32 come once in 300 times
 
 
@@ -98,5 +102,5 @@ def test_many_arrangements_are_drawn_and_always_the_same() -> None:
     dice = random.Random(6)
     rows = [[dice.gauss(0, 1) for _ in range(40)] for _ in range(3)]
     one, other = (noise.permute(rows, [0.0] * 3, 20, 0.01) for _ in range(2))
-    assert one.chances == other.chances
-    assert min(one.chances) >= 1 / (noise.DRAWN + 1)
+    assert one.greatest == other.greatest
+    assert one.chance(1e9) == 1 / (noise.DRAWN + 1)
