@@ -23,6 +23,7 @@ SLICE_S = 3
 _FIRST_S = 1  # of a profile: the plan rests on a guess until something was measured
 _RETRY_S = 0.05
 HEAP_AGENT = "_guard_agent.py"  # a thread of guard's own in the target
+_AGENT_START = "/supervisor/agent/sitecustomize.py"
 _MOST_REASONS = 8
 _MOST_RATES = 200
 # Waiting doesn't help.
@@ -157,7 +158,7 @@ class _Recording:
 
     def _take_in(self, piece: recorder.Piece) -> None:
         self.interrupted = piece.interrupted
-        piece.counts = {stack: weight for stack, weight in piece.counts.items() if HEAP_AGENT not in stack}
+        piece.counts = {stack: weight for stack, weight in piece.counts.items() if not is_guards(stack)}
         self.pace.learn(piece.plan, piece.metered_cost_s, piece.metered_ticks)
         if piece.late:
             self.pace.fell_behind(0.95 * piece.ticks / max(0.1, piece.seconds))
@@ -245,6 +246,17 @@ class _Recording:
             "library_samples_folded": library,
             "ended_early": self.failure.reason if self.failure else "interrupted" if self.interrupted else None,
         }
+
+
+def is_guards(stack: str) -> bool:
+    """Whether a folded stack is guard's own work in the target: the heap agent's, or its start before the program.
+
+    What the user's own sitecustomize does, which guard's starts, is the target's.
+    """
+    if HEAP_AGENT in stack:
+        return True
+    _, found, above = stack.rpartition(_AGENT_START)
+    return bool(found) and all("<frozen importlib" in frame for frame in above.split(";")[1:])
 
 
 class Tally:
