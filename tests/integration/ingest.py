@@ -7,11 +7,11 @@ line that it drops, an unknown unit are answered with 400 here.
 
 from __future__ import annotations
 
-import http.server
 import re
-import threading
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
+
+from tests.integration.loopback import Loopback, Request, body, reply
 
 _SCANNER_BYTES = 64 * 1024  # bufio.MaxScanTokenSize
 _PARAMETERS = {"name", "from", "until", "format", "sampleRate", "spyName", "units", "aggregationType"}
@@ -118,36 +118,21 @@ class Pyroscope:
         self.ingested: list[Ingested] = []
         self.refused: list[str] = []
         self.requests: list[tuple[str, dict[str, str]]] = []
-        outer = self
+        self._server = Loopback(self._take)
+        self.url = self._server.url
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                outer.requests.append((self.path, dict(self.headers)))
-                try:
-                    outer.ingested.append(ingest(self.path, body))
-                    status, said = 200, b""
-                except Refused as refused:
-                    outer.refused.append(str(refused))
-                    status, said = refused.status, str(refused).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(said)))
-                self.end_headers()
-                self.wfile.write(said)
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+    def _take(self, request: Request) -> None:
+        self.requests.append((request.path, dict(request.headers)))
+        try:
+            self.ingested.append(ingest(request.path, body(request)))
+        except Refused as refused:
+            self.refused.append(str(refused))
+            reply(request, refused.status, str(refused).encode())
+        else:
+            reply(request, 200)
 
     def __enter__(self) -> Pyroscope:
-        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        self._server.close()

@@ -1,11 +1,11 @@
-"""A real HTTP server on loopback that takes what guard ships, or behaves badly."""
+"""A web server on loopback that takes what guard ships, or behaves badly."""
 
 from __future__ import annotations
 
-import http.server
-import ssl
 import threading
 from pathlib import Path
+
+from tests.integration.loopback import Loopback, Request, body, reply
 
 
 class Receiver:
@@ -19,34 +19,10 @@ class Receiver:
         self.authorization: set[str | None] = set()
         self.asks = threading.Event()
         self._over = threading.Event()
-        receiver = self
+        self._server = Loopback(self._take, certificate=certificate, key=key)
+        self.port = self._server.port
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_PUT(self) -> None:
-                receiver._take(self)
-
-            do_GET = do_POST = do_HEAD = do_PUT
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        class Server(http.server.ThreadingHTTPServer):
-            daemon_threads = True
-
-            def handle_error(self, *_: object) -> None:  # a guard that hung up
-                pass
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        if certificate is not None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate, key)
-            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-        self.port = self._server.server_port
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-
-    def _take(self, request: http.server.BaseHTTPRequestHandler) -> None:
+    def _take(self, request: Request) -> None:
         self.asked.append(f"{request.command} {request.path}")
         self.authorization.add(request.headers["Authorization"])
         self.asks.set()
@@ -54,18 +30,14 @@ class Receiver:
             request.close_connection = True
             request.connection.close()
             return
-        body = request.rfile.read(int(request.headers["Content-Length"] or 0))
+        came = body(request)
         if self.answer == "hang":
             self._over.wait()
             return
         assert isinstance(self.answer, int)
         if 200 <= self.answer < 300:
-            self.got[request.path] = body
-        request.send_response(self.answer)
-        if self.location:
-            request.send_header("Location", self.location)
-        request.send_header("Content-Length", "0")
-        request.end_headers()
+            self.got[request.path] = came
+        reply(request, self.answer, location=self.location)
 
     def names(self, query: str = "") -> set[str]:
         """The names of the files that arrived."""
@@ -80,5 +52,4 @@ class Receiver:
     def close(self) -> None:
         """End it."""
         self._over.set()
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.close()

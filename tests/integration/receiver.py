@@ -1,11 +1,10 @@
-"""A web server on loopback that answers as a test wants: `ok`, `silent`, `refuse`, `redirect`, or a status (`500`)."""
+"""A receiver of messages on loopback, as a test wants it: `ok`, `silent`, `refuse`, `redirect`, or a status (`500`)."""
 
 from __future__ import annotations
 
-import http.server
 import threading
-from typing import Any
 
+from tests.integration.loopback import Loopback, Request, body, reply
 from tests.telling import PATIENCE_S
 
 LOCATIONS = ("file:///etc/passwd", "http://169.254.169.254/latest/meta-data/")
@@ -19,46 +18,29 @@ class Receiver:
         self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
         self._came = threading.Condition()
         self._over = threading.Event()
-        outer = self
+        self._server = Loopback(self._answer)
+        self.url = self._server.url
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                with outer._came:
-                    outer.requests.append((self.command, self.path, dict(self.headers), body))
-                    outer._came.notify_all()
-                if outer.behaviour == "silent":
-                    outer._over.wait(PATIENCE_S)
-                    return
-                self.send_response({"ok": 200, "redirect": 302}.get(outer.behaviour) or int(outer.behaviour))
-                if outer.behaviour == "redirect":
-                    self.send_header("Location", LOCATIONS[len(outer.requests) % 2])
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            do_PUT = do_POST
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+    def _answer(self, request: Request) -> None:
+        came = (request.command, request.path, dict(request.headers), body(request))
+        with self._came:
+            self.requests.append(came)
+            self._came.notify_all()
+        if self.behaviour == "silent":
+            self._over.wait(PATIENCE_S)
+        elif self.behaviour == "redirect":
+            reply(request, 302, location=LOCATIONS[len(self.requests) % 2])
+        else:
+            reply(request, 200 if self.behaviour == "ok" else int(self.behaviour))
 
     def __enter__(self) -> Receiver:
-        self._thread.start()
         if self.behaviour == "refuse":
-            self._server.shutdown()
-            self._server.server_close()
+            self._server.close()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        if self.behaviour != "refuse":
-            self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        self._server.close()
 
     def wait_for_request(self, count: int = 1) -> list[tuple[str, str, dict[str, str], bytes]]:
         """So many requests have come; all of them."""
