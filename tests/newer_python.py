@@ -19,9 +19,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.debian import mirror
+
 VERSIONS = ("3.14", "3.15")
 SUITE = "forky"
-MIRROR = "http://deb.debian.org/debian"
 KEPT = ("./usr/bin/", "./usr/lib/", "./usr/lib64/")
 LOADER = "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
 TIMEOUT_S = 100  # below that of a test
@@ -39,7 +40,7 @@ def command(output: Path) -> list[str]:
     """mmdebstrap's command line. A mirror of a release in the making may be some days old."""
     return ["mmdebstrap", "--quiet", '--aptopt=Acquire::Check-Valid-Until "false"', "--variant=extract",
             f"--include={','.join(f'python{version}' for version in VERSIONS)}", "--format=tar",
-            SUITE, str(output), MIRROR]  # fmt: skip
+            SUITE, str(output), *mirror()]  # fmt: skip
 
 
 @cache

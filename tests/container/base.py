@@ -11,6 +11,8 @@ import ssl
 import subprocess
 from pathlib import Path
 
+from tests.debian import mirror
+
 IMAGE = "docker.io/library/python:3.11-slim"
 SUITE = "bookworm"  # its python3 is the Dockerfile's 3.11
 PACKAGES = "ca-certificates,python3,python3-venv,busybox-static"
@@ -45,7 +47,7 @@ def command(output: Path, trusted: Path | None) -> list[str]:
     line += [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in UNNEEDED]
     if trusted is not None:
         line.append(f"--customize-hook=upload {trusted} {CERTIFICATES}")
-    return [*line, SUITE, str(output), "http://deb.debian.org/debian"]
+    return [*line, SUITE, str(output), *mirror()]
 
 
 def certificates() -> Path | None:
