@@ -9,7 +9,7 @@ from functools import cache
 
 @cache
 def mirror() -> list[str]:
-    """The last arguments for mmdebstrap: the mirror that apt is set up with; none where there is no apt, for its own."""
+    """The last arguments for mmdebstrap: the mirror that apt is set up with, or none, for its own."""
     if shutil.which("apt-get") is None:
         return []
     asked = ["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages"]
