@@ -15,12 +15,13 @@ from supervisor.actions import cpu_report
 from supervisor.actions.slices import Slices
 from supervisor.actions.task import Task, Turn
 from supervisor.analysis import folded
-from supervisor.profilers import engine, interpreter, pace, recorder, runner
+from supervisor.profilers import engine, interpreter, matters, native, pace, recorder, runner
 from supervisor.profilers.pyspy import Failure
 from supervisor.sample import ProcTree
 
 SLICE_S = 3
 _FIRST_S = 1  # of a profile: the plan rests on a guess until something was measured
+_LOOK_S = 0.5  # of machine code that may only wait for what it started
 _RETRY_S = 0.05
 HEAP_AGENT = "_guard_agent.py"  # a thread of guard's own in the target
 _AGENT_START = "/supervisor/agent/sitecustomize.py"
@@ -61,14 +62,12 @@ class _Recording:
         tracer = recorder.tracer(task.pid)
         nonblocking = self.was_stopped or bool(spec.get("nonblocking")) or bool(tracer)
         self.options = recorder.Options(**{name: bool(spec.get(name)) for name in recorder.Options.__slots__})
-        asked = max(1, round(1 / spec.get("sampling_interval", 0.002)))
-        ways = pace.ways(
+        self._ways = ways = pace.ways(
             gil=self.options.gil, idle=self.options.idle, native=self.options.native, nonblocking=nonblocking
         )
         if not spec.get("patient") and recorder.is_machine_code(task.pid, self.options):
             ways = (pace.Way(False, False),)
-        budget = spec.get("overhead_budget", 0.03)
-        self.pace = pace.Pace(asked, budget, float(spec.get("cores", 1.0)), ways, recorder.pressure())
+        self.pace = self._paced(ways)
         self.slices = Slices(int(spec.get("max_samples", 50_000)))
         self.tally = Tally()
         self.reasons = [f"process {tracer} traces it already: it is sampled without stopping"] if tracer else []
@@ -76,7 +75,8 @@ class _Recording:
         self.interrupted = False
         self.engine: recorder.Engine | None = None
         self._tree = ProcTree()
-        self._pid = task.pid  # who is profiled: the process itself or, of a shell and the like, its first Python
+        self._pid = task.pid  # who is profiled: the process itself or, of a shell and the like, what that started
+        self._native = self._works = False  # machine code, and that it isn't a wrapper that waits for another
         duration = spec.get("duration", 10.0)
         self._until_s = float("inf") if duration is None else time.monotonic() + float(duration)
         self._patient_until_s = self._until_s if spec.get("patient") else 0.0
@@ -89,7 +89,7 @@ class _Recording:
                 if not self._find():
                     self.interrupted = runner.pause(min(_RETRY_S, left_s))
                     continue
-                piece = self._record(min(SLICE_S if self.tally.pieces else _FIRST_S, left_s))
+                piece = self._record(min(self._slice_s(), left_s))
             except Failure as failure:
                 if self._gone():
                     missed = _too_short() if self._patient_until_s else failure
@@ -105,6 +105,11 @@ class _Recording:
             self.failure = None
             self._take_in(piece)
 
+    def _slice_s(self) -> float:
+        if self._native and not self._works:
+            return _LOOK_S
+        return SLICE_S if self.tally.pieces else _FIRST_S
+
     def _gone(self) -> bool:
         try:
             self.task.check_target()
@@ -119,18 +124,32 @@ class _Recording:
         if not self._patient_until_s or interpreter.look(self.task.pid) is not None:
             self._pid = self.task.pid
             return True
-        for process in self._tree.read((self.task.pid,), (), time.monotonic()):
-            if process.pid != self.task.pid and interpreter.look(process.pid) is not None:
-                self._pid = process.pid
-                return True
-            inspects = self.task.spec.get("node_inspector", True) and not self.tally.pieces
-            if inspects and engine.of(process.pid) == engine.NODE:
-                raise Turn(process.pid)
-        said = "neither the command nor what it started is a Python or a Node that guard knows"
-        self.failure = Failure(
-            "not-python", said, "bun --cpu-prof SCRIPT; for C, C++, Rust, Go: guard profile --cpu --pid PID"
+        machine_code = native.possible()
+        found = matters.look(self._tree, self.task.pid)
+        now = next((each for each in found if each.pid == self._pid), None)
+        if self._works and now is not None and (now.engine == engine.OTHER) == self._native:
+            return True
+        chosen = matters.choose(found, machine_code=machine_code)
+        inspects = self.task.spec.get("node_inspector", True)
+        if chosen is None or (chosen.engine == engine.NODE and (not inspects or self.slices.taken)):
+            said = "neither the command nor what it started is something that guard can profile"
+            self.failure = Failure("not-python", said, "guard doctor, and for a Bun: guard profile -- bun SCRIPT")
+            return False
+        if chosen.engine == engine.NODE:
+            raise Turn(chosen.pid)
+        is_native = chosen.engine == engine.OTHER
+        if is_native != self._native:
+            self.pace = self._paced((pace.Way(False, False),) if is_native else self._ways)
+        self._native, self._works = is_native, False
+        self._pid = chosen.pid
+        return True
+
+    def _paced(self, ways: tuple[pace.Way, ...]) -> pace.Pace:
+        spec = self.task.spec
+        asked = max(1, round(1 / spec.get("sampling_interval", 0.002)))
+        return pace.Pace(
+            asked, spec.get("overhead_budget", 0.03), float(spec.get("cores", 1.0)), ways, recorder.pressure()
         )
-        return False
 
     def _threads(self) -> int:
         found = self._tree.read((self._pid,), (), time.monotonic())
@@ -165,6 +184,7 @@ class _Recording:
         if piece.dear:
             cost_ms = piece.metered_cost_s / max(1.0, piece.metered_ticks) * 1e3
             self._note(f"a slice was ended after {piece.seconds:.1f} s: a sample cost {cost_ms:.2g} ms")
+        self._works = self._works or bool(piece.counts)
         self.tally.add(piece)
         self.slices.add(piece.counts, piece.plan.rate_hz, piece.seconds)
         while self.slices.thinned and self.pace.most_hz > 1.5 * self.slices.common_rate():

@@ -7,8 +7,8 @@ import time
 from typing import Any
 
 from supervisor.actions.heap_agent import Heap
-from supervisor.actions.task import Pass, Skip, Task
-from supervisor.profilers import agent, runner
+from supervisor.actions.task import Pass, Skip, Task, Turn
+from supervisor.profilers import agent, engine, matters, runner
 from supervisor.profilers.pyspy import Failure
 from supervisor.sample import ProcTree
 
@@ -53,19 +53,28 @@ def nothing(task: Task) -> dict[str, Any]:
 
 
 def _find(task: Task) -> tuple[int, dict[str, Any]]:
-    """The process with an agent: the target or, of a shell and the like, the first below it. Raises Failure."""
+    """The process with an agent: the target or, of a shell and the like, the first below it.
+
+    Raises Failure; Turn where that is a Node.
+    """
     patient = bool(task.spec.get("patient"))
     duration = task.spec.get("duration")
     until_s = time.monotonic() + (float("inf") if duration is None else float(duration)) if patient else 0.0
     tree = ProcTree()
     pause_s = _RETRY_S
     while True:
-        try:
-            return task.pid, agent.ask(task.pid, "hello", 5.0)
-        except Failure as failure:
-            if not patient:
-                raise
-            silent = failure
+        if patient and engine.of(task.pid) != engine.PYTHON:
+            silent = agent.silence(task.pid)
+            chosen = matters.choose(matters.look(tree, task.pid))
+            if chosen is not None and chosen.engine == engine.NODE and task.spec.get("node_inspector", True):
+                raise Turn(chosen.pid)
+        else:
+            try:
+                return task.pid, agent.ask(task.pid, "hello", 5.0)
+            except Failure as failure:
+                if not patient:
+                    raise
+                silent = failure
         for process in tree.read((task.pid,), (), time.monotonic()):
             if process.pid != task.pid and agent.addresses(process.pid):
                 try:

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from supervisor.actions.task import Pass, Skip, Task, Turn
-from supervisor.profilers import engine
+from supervisor.profilers import engine, matters
 from supervisor.profilers.engine import BUN, JAVA, NODE, OTHER, PYTHON
 
 # Started so that it profiles itself, and what comes is only taken in: see `ownprofile`.
@@ -57,6 +57,8 @@ def take(task: Task) -> dict[str, Any]:
     """
     while True:
         which = OWN if task.spec.get("own") else _engine(task.aimed)
+        if which == NODE and task.spec.get("patient") and matters.launches(engine.look(task.aimed)):
+            which = OTHER  # of `npm start` what that starts is meant
         try:
             return _first(task, WAYS[task.kind][which])
         except Turn as turn:

@@ -7,7 +7,7 @@ import time
 
 from supervisor import cgroup
 from supervisor.analysis import folded
-from supervisor.profilers import faults, kernel, native, pace, permission, pyspy, recorder, runner
+from supervisor.profilers import engine, faults, kernel, native, pace, permission, pyspy, recorder, runner
 
 _STOP_S = 0.02
 _METER_EVERY_S = 0.1
@@ -21,6 +21,7 @@ class Native:
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
+        self._program = engine.look(pid).program
         try:
             self._reader = native.Reader(pid)
         except FileNotFoundError as error:
@@ -29,8 +30,8 @@ class Native:
             raise _refused(error) from error
 
     def serves(self, pid: int) -> bool:
-        """Whether it is the same process."""
-        return pid == self._pid
+        """Whether it is the same process, and still the same program."""
+        return pid == self._pid and engine.look(pid).program == self._program
 
     def record(self, pid: int, plan: pace.Plan, seconds: float, meter: recorder.Meter) -> recorder.Piece:
         """One slice. Raises Failure."""
@@ -60,7 +61,7 @@ class Native:
             now_s = time.monotonic()
             if now_s - metered_s >= _METER_EVERY_S:
                 metered_s = now_s
-                cut = meter(os.getpid())
+                cut = meter(os.getpid()) or not self.serves(pid)
             interrupted = runner.pause(max(0.0, began_s + ticks / plan.rate_hz - now_s))
             now_s = time.monotonic()
         if not counts and not os.path.exists(f"/proc/{pid}"):

@@ -238,10 +238,17 @@ def test_the_java_class_that_grew_is_named(start: Callable[..., Any], java_leak:
 
 BUSY = """
 #include <stdio.h>
+#include <stdlib.h>
 volatile unsigned long sum;
 __attribute__((noinline)) void hash_rows(void) { for (int n = 0; n < 3000000; n++) sum = sum * 31 + n; }
 __attribute__((noinline)) void sort_rows(void) { for (int n = 0; n < 1000000; n++) sum = sum * 17 + n; }
-int main(void) { puts("ready"); fflush(stdout); for (;;) { hash_rows(); sort_rows(); } }
+int main(int count, char **words) {
+    long most = count > 1 ? atol(words[1]) : -1;
+    puts("ready");
+    fflush(stdout);
+    for (long turn = 0; turn != most; turn++) { hash_rows(); sort_rows(); }
+    return 3;
+}
 """
 
 
@@ -277,3 +284,24 @@ def test_the_busy_function_of_machine_code(
     assert shares["hash_rows"] > shares["sort_rows"] > 0.05, counts
     meta = json.loads(profile.with_suffix(".meta.json").read_text())
     assert meta["engine"] == "native stacks" and meta["nonblocking"] is False and meta["samples"] >= 10
+
+
+@pytest.mark.parametrize("shell", [False, True], ids=["itself", "below-a-shell"])
+def test_machine_code_is_profiled_from_its_launch_to_its_end(
+    run_guard: Callable[..., subprocess.CompletedProcess[bytes]], tmp_path: Path, shell: bool
+) -> None:
+    if not _traces():
+        pytest.skip("threads may not be stopped here")
+    (tmp_path / "busy.c").write_text(BUSY)
+    subprocess.run(["cc", "-O2", "-fomit-frame-pointer", "-o", "busy", "busy.c"], cwd=tmp_path, check=True, timeout=60)
+    program = str(tmp_path / "busy")
+    command = ["sh", "-c", f"{program} 100; {program} 100; exit 3"] if shell else [program, "200"]
+    place = ["--profiles-dir", str(tmp_path / "profiles")]
+    done = run_guard("profile", "--cpu", "--overhead-budget", "50%", *place, "--", *command)
+    assert done.returncode == 3, done.stderr
+    (profile,) = tmp_path.glob("profiles/*/*/*.folded")
+    counts = folded.parse(profile.read_text().splitlines())
+    assert folded.by_function(counts)[0].function == "hash_rows", counts
+    meta = json.loads(profile.with_suffix(".meta.json").read_text())
+    assert meta["engine"] == "native stacks" and meta["whole"] is True and meta["samples"] >= 10
+    assert (meta["profiled_pid"] != meta["pid"]) is shell

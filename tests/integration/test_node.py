@@ -136,6 +136,19 @@ def test_a_node_below_a_shell_is_profiled(start: Callable[..., Any]) -> None:
     assert any(each["file"] and each["file"].endswith("leak.js") for each in result["top"])
 
 
+@pytest.mark.skipif(shutil.which("npm") is None, reason="needs npm")
+def test_what_npm_starts_is_profiled_and_not_npm(start: Callable[..., Any], tmp_path: Path) -> None:
+    """npm is a Node that starts a shell that starts a Node."""
+    package = {"name": "app", "version": "1.0.0", "scripts": {"start": f"node --inspect-port=0 {LEAK} 60"}}
+    (tmp_path / "package.json").write_text(json.dumps(package))
+    run = start(["--duration", "3s", "--json"], ["npm", "start"], subcommand="profile")
+    assert run.end() == 7
+    told = next(json.loads(line) for line in run.noise if line.startswith('{"schema_version"'))
+    cpu, heap = (told["profiles"][kind] for kind in ("cpu-profile", "heap-profile"))
+    assert any(each["file"] and each["file"].endswith("leak.js") for each in cpu["top"]), told
+    assert heap["top"][0]["function"] == "rememberRequest", told
+
+
 def test_the_heap_of_a_running_node_and_a_snapshot(
     run_guard: Callable[..., subprocess.CompletedProcess[bytes]], tmp_path: Path
 ) -> None:
