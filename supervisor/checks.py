@@ -10,7 +10,20 @@ import sys
 from supervisor import cgroup, checks_runtimes, facts, files, installing, launch, libc, sample, store
 from supervisor.actions import growth, mappings, stacks
 from supervisor.actions.task import Task
-from supervisor.profilers import agent, engine, faults, java, lent, memray, native, permission, pyspy, recorder, runner
+from supervisor.profilers import (
+    agent,
+    engine,
+    faults,
+    java,
+    lent,
+    memray,
+    native,
+    permission,
+    pyspy,
+    recorder,
+    remote,
+    runner,
+)
 from supervisor.profilers.syscalls import SyscallTrap
 from supervisor.quantities import human_bytes
 from supervisor.tryout import LEAKING_FUNCTION, Check, Scene, Verdict, absent, refused, works
@@ -246,6 +259,17 @@ def heap_agent(scene: Scene) -> Verdict:
         child.communicate()
 
 
+def heap_remote(scene: Scene) -> Verdict:
+    """A running Python could be had to count its objects (sys.remote_exec); nothing is written to find out."""
+    facts = remote.look(scene.pid)
+    found = remote.refusal(facts)
+    if found is None:
+        return works(f"{facts.python}: remote debugging is on in it")
+    if found[0] == "python-too-old":
+        return absent(found[1])
+    return refused(f"{found[0]}: {found[1]}", found[2])
+
+
 def heap_attach(scene: Scene) -> Verdict:
     """memray could be attached to a running Python; nothing is injected to find out."""
     facts = memray.look(scene.pid)
@@ -324,6 +348,7 @@ GROUPS: dict[str, tuple[Check, ...]] = {
         Check("native stacks", native_stack, 5.0),
         Check("Java objects", java_objects, 10.0),
         Check("heap: agent", heap_agent, 8.0, python=True),
+        Check("heap: sys.remote_exec", heap_remote, 4.0, python=True),
         Check("heap: memray attach", heap_attach, 4.0, python=True),
         Check("Node's inspector", checks_runtimes.node_inspector, 15.0),
         Check("Bun at launch", checks_runtimes.bun_at_launch, 8.0),

@@ -71,6 +71,7 @@ class Config:
     max_samples: int
     heap_interval: int
     heap_agent: str
+    remote_exec: bool
     node_inspector: bool
     source_locations: bool
     library_frames: bool

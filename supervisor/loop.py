@@ -18,6 +18,7 @@ from supervisor.floods import Floods
 from supervisor.journal import Journal
 from supervisor.lives import Lives
 from supervisor.model import ActionEnded, Asked, Declined, EndLife, Event, Probe, Sample, Start, Stop
+from supervisor.profilers import interpreter
 from supervisor.serving import Serving
 from supervisor.wakeups import Wakeups
 from supervisor.workers import REACTIONS, Worker
@@ -48,7 +49,7 @@ def policy_of(config: Config, start_s: float = 0.0) -> policy.Policy:
         levels, config.interval, config.cooldown, config.max_actions, profile=not config.no_profiling,
         ready_s=min(max(0.5, 5 * start_s), 2.0), restart_at=restart_at,
         rules=triggers.rules_of(config),
-        heap_agent=config.heap_agent != "none",
+        heap_agent=config.heap_agent != "none", counts=interpreter.counts if config.remote_exec else policy.never,
     )  # fmt: skip
 
 

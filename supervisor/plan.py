@@ -64,7 +64,7 @@ def begin(
     reason: str,
 ) -> State:
     """Queue what the state asks for, within budget and cooldown."""
-    wanted = _wanted(state.name, policy)
+    wanted = _wanted(state.name, policy, culprit)
     if state.outside:
         wanted = tuple(kind for kind in wanted if kind == "snapshot")
     elif culprit is None:
@@ -128,10 +128,10 @@ def account(kind: str, trigger: str = "") -> str:
     return f"{kind} by triggers" if trigger else kind
 
 
-def _wanted(state: str, policy: Policy) -> tuple[str, ...]:
-    """With an agent in the target heap evidence is cheap: from the first state on, to see what grew by the next."""
+def _wanted(state: str, policy: Policy, culprit: Process | None) -> tuple[str, ...]:
+    """Where objects can be counted heap evidence is cheap: from the first state on, to see what grew by the next."""
     wanted = ACTIONS[state]
-    if not policy.heap_agent:
+    if not policy.heap_agent and not (culprit is not None and policy.counts(culprit.pid)):
         return wanted
     first = 2 if "stacks" in wanted else 1
     rest = (kind for kind in wanted[first:] if kind != "heap-profile")

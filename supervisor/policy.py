@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from supervisor import triggers
@@ -26,6 +26,11 @@ class Level:
         return self.size_bytes if self.size_bytes is not None else int((self.share or 0.0) * limit_bytes)
 
 
+def never(pid: int) -> bool:
+    """No process can."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """The settings that deciding needs."""
@@ -39,6 +44,7 @@ class Policy:
     restart_at: Level | None = None
     rules: triggers.Rules = field(default_factory=triggers.Rules)
     heap_agent: bool = False  # the target has one, where it is a Python
+    counts: Callable[[int], bool] = never  # whether a process can be had to count its objects without one
     own: bool = True  # the target is guard's: it may end it
     lives: bool = False  # and start it again
 

@@ -253,10 +253,10 @@ def peak_bytes() -> int | None:
     return int(words[0]) * 1024 if words else None
 
 
-def open_memory(pid: int) -> int | None:
+def open_memory(pid: int, *, write: bool = False) -> int | None:
     """A descriptor to read the process's memory by, or None where the kernel refuses it to this process."""
     try:
-        return os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(f"/proc/{pid}/mem", (os.O_RDWR if write else os.O_RDONLY) | os.O_CLOEXEC)
     except OSError:
         return None
 

@@ -188,6 +188,8 @@ SETTINGS: tuple[Setting, ...] = (
             group="profiler", aliases=("HEAP_PROF_INTERVAL", "BUN_HEAP_PROF_INTERVAL")),
     Setting("heap-agent", "", "none", "Put an agent for heap evidence into each Python that the target starts.",
             group="profiler", choices=("none", "census", "tracemalloc", "memray")),
+    Setting("remote-exec", "switch", True, "Have a running Python 3.14+ count its objects for heap evidence.",
+            group="profiler"),
     Setting("source-locations", "switch", PRESET, "Full file names and line numbers in frames.",
             group="profiler", aliases=("PRESERVE_SOURCE_LOCATIONS", "BUN_PRESERVE_SOURCE_LOCATIONS")),
     Setting("library-frames", "switch", PRESET, "Keep frames of libraries.", group="profiler"),

@@ -155,6 +155,7 @@ def spec_of(config: Config, start: Start, start_ticks: int | None, **place: Any)
         "source_locations": config.source_locations,
         "library_frames": config.library_frames,
         "heap_agent": config.heap_agent,
+        "remote_exec": config.remote_exec,
         **place,
     }
 
@@ -173,11 +174,11 @@ def retention_spec(
 def lend(start: Start, config: Config) -> int | None:
     """A descriptor of the process's memory: Yama 1 lets ancestors read, which guard is and its workers aren't.
 
-    None where nothing has to be lent; see `profilers.lent`.
+    None where nothing has to be lent; see `profilers.lent`. To be written by it is lent for `profilers.remote` only.
     """
     if start.kind not in PROFILERS or not config.allow_ptrace or launch.yama_scope() != 1:
         return None
-    return sample.open_memory(start.pid)
+    return sample.open_memory(start.pid, write=start.kind == "heap-profile" and config.remote_exec)
 
 
 def _kill(pid: int, number: int) -> None:

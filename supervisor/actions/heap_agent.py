@@ -1,4 +1,7 @@
-"""Heap evidence by the agent that `--heap-agent` put into the target: censuses and what grew between two of them."""
+"""Heap evidence by an agent: censuses and what grew between two of them.
+
+The agent is the one that `--heap-agent` put into the target, or a thread that visits it (`profilers/remote.py`).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from supervisor.actions import heap_memray, heap_report, heap_sites
 from supervisor.actions.task import Task
 from supervisor.analysis import census
 from supervisor.analysis.census import Row
-from supervisor.profilers import agent, runner
+from supervisor.profilers import agent, remote, runner
 from supervisor.profilers.pyspy import Failure
 from supervisor.quantities import human_bytes
 
@@ -46,11 +49,12 @@ class Census:
 
 
 class Heap:
-    """One heap profile by the agent of a process."""
+    """One heap profile by the agent of a process, or by a visit to it."""
 
-    def __init__(self, task: Task, pid: int, hello: dict[str, Any]) -> None:
+    def __init__(self, task: Task, pid: int, hello: dict[str, Any], visit: remote.Visit | None = None) -> None:
         self.task = task
         self.pid = pid
+        self.visit = visit
         self.mode = str(hello.get("mode", "census"))
         self.trouble = str(hello.get("trouble", ""))
         self.first: Census | None = None
@@ -64,17 +68,14 @@ class Heap:
         self.start_ticks = process.start_ticks if process else 0
         self.rss_bytes = (process.rss_bytes if process else None) or 0
 
-    def check_room(self) -> None:
-        """A census lists the process's objects. Raises Failure where the limit leaves no room for that."""
-        room = self.task.spec.get("headroom_bytes")
-        needed = self.rss_bytes // _OBJECT_SHARE
-        if isinstance(room, int) and room < needed:
-            said = f"headroom of {human_bytes(room)} is less than a census may take ({human_bytes(needed)})"
-            raise Failure("no-room", said, "guard run --warning 50%, for a census while there is room")
+    def _ask(self, request: str, timeout_s: float) -> dict[str, Any]:
+        if self.visit is not None:
+            return self.visit.ask(request, timeout_s)
+        return agent.ask(self.pid, request, timeout_s)
 
     def count(self) -> None:
         """Take a census, and tracemalloc's sites where that is on. Raises Failure."""
-        answer = agent.ask(self.pid, f"census {_CENSUS_S}", _CENSUS_S + _LATE_S)
+        answer = self._ask(f"census {_CENSUS_S}", _CENSUS_S + _LATE_S)
         if "types" not in answer:
             raise Failure("agent-failed", str(answer.get("error", "no answer")), f"guard doctor --pid {self.pid}")
         self._hold(answer)
@@ -82,7 +83,7 @@ class Heap:
         if self.mode == "tracemalloc":
             room = self.task.spec.get("headroom_bytes")
             most = room // 2 if isinstance(room, int) else 1 << 30
-            self.traces = agent.ask(self.pid, f"traces {most}", 10 * _LATE_S)
+            self.traces = self._ask(f"traces {most}", 10 * _LATE_S)
             self._hold(self.traces)
             sites = heap_sites.innermost(self.traces)
         process = sample.read_process(self.pid)
@@ -97,7 +98,7 @@ class Heap:
         """Who holds what grew most. A process that ends meanwhile just isn't asked."""
         for row in self.grown()[:_MOST_CHAINS]:
             try:
-                answer = agent.ask(self.pid, f"chain {_CHAIN_S} {row.type}", _CHAIN_S + _LATE_S)
+                answer = self._ask(f"chain {_CHAIN_S} {row.type}", _CHAIN_S + _LATE_S)
             except Failure:
                 return
             self._hold(answer)
@@ -144,7 +145,7 @@ class Heap:
         if self.recording is None or self.task.state != "profiling":
             return None
         if not self._gone():
-            agent.ask(self.pid, "finish", 10 * _LATE_S)
+            self._ask("finish", 10 * _LATE_S)
         return f"/proc/self/fd/{self.recording}"
 
     def look_back(self) -> bool:
@@ -167,8 +168,11 @@ class Heap:
 
     # -- what came of it ------------------------------------------------------------------------------------------
 
-    def finish(self, reason: str) -> dict[str, Any]:
-        """Write the report; the result for the watcher. There is one census at least."""
+    def finish(self, reason: str, refused: str = "") -> dict[str, Any]:
+        """Write the report; the result for the watcher. There is one census at least.
+
+        `reason`: why this engine; `refused`: why none that would come before it.
+        """
         assert self.first is not None
         newest = self.last or self.first
         rows, grown = census.rows(newest.answer), self.grown()
@@ -203,9 +207,9 @@ class Heap:
         elif self.traces:
             notes.append(f"tracemalloc's sites were not read: {self.traces.get('error', 'no answer')}.")
         facts = {
-            "engine": f"agent, {self.mode}",
+            "engine": f"agent, {self.mode}" if self.visit is None else remote.ENGINE,
             "engine_reason": reason,
-            "engine_refused": self.trouble or None,
+            "engine_refused": refused or self.trouble or None,
             "samples": looked_at,
             "errors": 0,
             "objects": objects,
@@ -250,6 +254,9 @@ class Heap:
             notes.append("No type grew beyond what sampling explains.")
         if self.last is None:
             notes.append("This is one census; what grew shows with the next one.")
+        if self.visit is not None and self.visit.others:
+            few = f"{self.visit.others} subinterpreter{'s' if self.visit.others > 1 else ''}"
+            notes.append(f"Its {few} were not looked at: only the main interpreter's objects are counted.")
         if self.trouble:
             notes.append(f"memray was asked for and couldn't be had ({self.trouble}); tracemalloc ran instead.")
         return notes
@@ -258,6 +265,19 @@ class Heap:
         found = self.chains.get(row.type, {})
         return {"type": row.type, "more": row.more, "bytes": row.more_bytes, "holder": str(found.get("holder") or ""),
                 "chain": [str(each) for each in found.get("chain", ())]}  # fmt: skip
+
+
+def check_room(task: Task, pid: int, more_bytes: int = 0) -> None:
+    """A census lists the process's objects. Raises Failure where the limit leaves no room for that, and `more_bytes`.
+
+    Asked before the process is.
+    """
+    process = sample.read_process(pid)
+    needed = ((process.rss_bytes if process else None) or 0) // _OBJECT_SHARE + more_bytes
+    room = task.spec.get("headroom_bytes")
+    if isinstance(room, int) and room < needed:
+        said = f"headroom of {human_bytes(room)} is less than a census may take ({human_bytes(needed)})"
+        raise Failure("no-room", said, "guard run --warning 50%, for a census while there is room")
 
 
 def _pidfd(pid: int) -> int | None:

@@ -19,7 +19,7 @@ _MOST_S = 60.0
 def take(task: Task) -> dict[str, Any]:
     """Attach to the process for the spec's duration, where that was asked for. Raises Pass, Failure, OSError."""
     refused = task.passed[-1]
-    if not task.spec.get("attach") or refused.reason != "agent-silent":
+    if not task.spec.get("attach") or task.passed[0].reason != "agent-silent":
         raise refused
     facts = memray.look(task.pid, task.spec.get("headroom_bytes"))
     found = memray.refusal(facts)
@@ -44,7 +44,7 @@ def take(task: Task) -> dict[str, Any]:
         total = sum(counts.values())
         told = {
             "engine": "memray attach",
-            "engine_reason": f"no heap agent; memray, {debugger} and the same user are there",
+            "engine_reason": f"no agent, no sys.remote_exec; memray, {debugger} and the same user are there",
             "engine_refused": refused.said,
             "samples": len(counts),
             "errors": 0,

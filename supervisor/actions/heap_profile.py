@@ -6,6 +6,7 @@ import signal
 import time
 from typing import Any
 
+from supervisor.actions import heap_agent
 from supervisor.actions.heap_agent import Heap
 from supervisor.actions.task import Pass, Skip, Task, Turn
 from supervisor.profilers import agent, engine, matters, runner
@@ -20,7 +21,6 @@ _SLOWEST_RETRY_S = 0.25
 def take(task: Task) -> dict[str, Any]:
     """By the agent that the target was started with. Raises Pass where there is none, Failure, OSError."""
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))  # it is let in where waiting is done: see `runner`
-    asked = "profile_mode" in task.spec
     task.check_target()
     try:
         pid, hello = _find(task)
@@ -28,10 +28,17 @@ def take(task: Task) -> dict[str, Any]:
         if failure.reason not in ("agent-silent", "not-python"):
             raise
         raise Pass.of(failure, "heap agent" if task.spec.get("heap_agent", "none") != "none" else "") from failure
-    heap = Heap(task, pid, hello)
-    heap.check_room()
-    reason = "the target was started with a heap agent (--heap-agent)"
-    if asked:
+    heap_agent.check_room(task, pid)
+    return counted(Heap(task, pid, hello)).finish("the target was started with a heap agent (--heap-agent)")
+
+
+def counted(heap: Heap) -> Heap:
+    """With its censuses taken: for a while where that was asked for, else one, and a second one to compare by.
+
+    Raises Failure.
+    """
+    task = heap.task
+    if "profile_mode" in task.spec:
         heap.follow(task.spec.get("duration", 10.0))
     elif task.state == "warning":
         heap.count()
@@ -41,7 +48,7 @@ def take(task: Task) -> dict[str, Any]:
             runner.pause(min(_BETWEEN_S, float(task.spec.get("duration", _BETWEEN_S))))
         heap.count()
         heap.ask_holders()
-    return heap.finish(reason)
+    return heap
 
 
 def nothing(task: Task) -> dict[str, Any]:
@@ -49,7 +56,7 @@ def nothing(task: Task) -> dict[str, Any]:
     why = task.passed[-1]
     if "profile_mode" in task.spec:
         raise why
-    raise Skip(why, "heap agent", why.refused)
+    raise Skip(why, "heap agent, sys.remote_exec", [entry for passed in task.passed for entry in passed.refused])
 
 
 def _find(task: Task) -> tuple[int, dict[str, Any]]:

@@ -41,7 +41,7 @@ WAYS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "heap-profile": {
         OWN: ("own_heap.take",),
-        PYTHON: ("heap_profile.take", "heap_memray.take", "heap_profile.nothing"),
+        PYTHON: ("heap_profile.take", "heap_remote.take", "heap_memray.take", "heap_profile.nothing"),
         NODE: ("node_heap_profile.take",),
         BUN: ("bun.heap",),
         JAVA: ("heap_profile.take", "heap_profile.nothing"),

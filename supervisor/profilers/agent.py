@@ -24,23 +24,34 @@ _SEPARATE = "IES"  # options of Python that keep PYTHONPATH or sitecustomize out
 def ask(pid: int, request: str, timeout_s: float) -> dict[str, Any]:
     """The agent's answer. Raises Failure: `agent-silent`, `agent-refused`, `agent-failed`."""
     with _connect(pid, timeout_s) as link:
-        data = b""
-        try:
-            link.sendall(request.encode() + b"\n")
-            while chunk := link.recv(65536):
-                data += chunk
-                if len(data) > _MOST_ANSWER:
-                    break
-            answer = json.loads(data)
-        except (OSError, ValueError) as error:
-            said = f"the agent's answer to {request.split()[0]} was cut off after {len(data)} bytes: {error}"
-            raise Failure("agent-failed", said, f"guard doctor --pid {pid}") from error
-    if not isinstance(answer, dict):
-        raise Failure("agent-failed", "the agent's answer makes no sense", f"guard doctor --pid {pid}")
+        answer = exchange(link, pid, request)
     if answer.get("error") == "not your process":
         said = "the agent answers root and its process's own user only"
         raise Failure("agent-refused", said, f"run guard as the user of process {pid}")
     return answer
+
+
+def exchange(link: socket.socket, pid: int, request: str) -> dict[str, Any]:
+    """A request and its answer, a line each. Raises Failure: `agent-failed`."""
+    data = b""
+    try:
+        link.sendall(request.encode() + b"\n")
+        while not data.endswith(b"\n") and (chunk := link.recv(65536)):
+            data += chunk
+            if len(data) > _MOST_ANSWER:
+                break
+        answer = json.loads(data)
+    except (OSError, ValueError) as error:
+        said = f"the agent's answer to {request.split()[0]} was cut off after {len(data)} bytes: {error}"
+        raise Failure("agent-failed", said, f"guard doctor --pid {pid}") from error
+    if not isinstance(answer, dict):
+        raise Failure("agent-failed", "the agent's answer makes no sense", f"guard doctor --pid {pid}")
+    return answer
+
+
+def peer(link: socket.socket) -> int:
+    """Whose the other end of a socket is: a pid, 0 for one that isn't seen from here."""
+    return int(struct.unpack("iII", link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])
 
 
 def recording(pid: int, timeout_s: float = 2.0) -> int | None:
@@ -62,8 +73,7 @@ def _connect(pid: int, timeout_s: float) -> socket.socket:
             link.settimeout(timeout_s)
             try:
                 link.connect(name)
-                peer = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-                if struct.unpack("iII", peer)[0] == pid:  # any process may take any such name
+                if peer(link) == pid:  # any process may take any such name
                     return link
             except OSError:
                 pass
@@ -75,7 +85,7 @@ def _connect(pid: int, timeout_s: float) -> socket.socket:
 
 def addresses(pid: int) -> list[bytes]:
     """Abstract sockets that may be the agent's of a process, as the kernel lists them (/proc/net/unix)."""
-    inner = _inner_pid(pid)
+    inner = inner_pid(pid)
     end = b"-%d" % inner
     try:
         with open("/proc/net/unix", "rb") as file:
@@ -85,7 +95,7 @@ def addresses(pid: int) -> list[bytes]:
     return [b"\0" + name[1:] for name in sorted(names) if name.endswith(end)]
 
 
-def _inner_pid(pid: int) -> int:
+def inner_pid(pid: int) -> int:
     """The pid that the process itself sees: it may be in a pid namespace below guard's."""
     try:
         with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+REMOTE_EXEC = (3, 14)  # the first that runs a script for others
+
 
 class Interpreter:
     """A Python interpreter: the path of its `program`, its (major, minor) `version` where a name tells it."""
@@ -33,6 +35,12 @@ def look(pid: int) -> Interpreter | None:
     except OSError:
         mapped = set()
     return told_by(program, sorted(mapped))
+
+
+def counts(pid: int) -> bool:
+    """Whether a process is a Python that can be had to count its objects, as far as names tell."""
+    found = look(pid)
+    return found is not None and (found.version or (0, 0)) >= REMOTE_EXEC and not found.free_threaded
 
 
 def told_by(program: str, libraries: list[str]) -> Interpreter | None:

@@ -47,7 +47,7 @@ class Lent:
     def __init__(self, pid: int, memory_fd: int) -> None:
         self.pid = pid
         self.reads = 0
-        self._memory_fd = memory_fd
+        self.memory_fd = memory_fd
         self._thread: threading.Thread | None = None
 
     def start(self, argv: list[str], before_exec: Callable[[], None], **options: Any) -> subprocess.Popen[bytes]:
@@ -127,7 +127,7 @@ class Lent:
     def _piece(self, base: int, size: int) -> bytes:
         if size > _MOST_BYTES:
             raise ValueError("too much at once")
-        return os.pread(self._memory_fd, size, base)
+        return os.pread(self.memory_fd, size, base)
 
 
 def _vectors(fd: int, address: int, count: int) -> list[tuple[int, int]]:
