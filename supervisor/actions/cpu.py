@@ -60,7 +60,7 @@ class _Recording:
         self.task = task
         self.was_stopped = task.check_target()
         tracer = recorder.tracer(task.pid)
-        nonblocking = self.was_stopped or bool(spec.get("nonblocking")) or bool(tracer)
+        nonblocking = self._nonblocking = self.was_stopped or bool(spec.get("nonblocking")) or bool(tracer)
         self.options = recorder.Options(**{name: bool(spec.get(name)) for name in recorder.Options.__slots__})
         self._ways = ways = pace.ways(
             gil=self.options.gil, idle=self.options.idle, native=self.options.native, nonblocking=nonblocking
@@ -158,18 +158,27 @@ class _Recording:
 
     def _record(self, seconds: float) -> recorder.Piece:
         if self.engine is None or not self.engine.serves(self._pid):
-            self.engine = recorder.engine(self._pid, self.options)
+            self._use(recorder.engine(self._pid, self.options, self.task.spec.get("headroom_bytes")))
+        assert self.engine is not None
+        try:
+            return self._slice(self.engine, seconds)
+        except Failure as failure:
+            if self.engine.last_resort or failure.reason == "target-gone":
+                raise
+            said = f"{self.engine.name} gave nothing ({failure.reason}: {failure.said[:120]})"
+            self._use(recorder.py_spy(self.options, said))
+            return self._slice(self.engine, seconds)
+
+    def _use(self, engine: recorder.Engine) -> None:
+        self.pace.allow(engine.ways(self._nonblocking), engine.start_s / SLICE_S)
+        self.engine = engine
+        if engine.why:
+            self._note(engine.why)
+
+    def _slice(self, engine: recorder.Engine, seconds: float) -> recorder.Piece:
         plan = self.pace.plan(self._threads())
         self._note(f"{plan.rate_hz} Hz: {plan.reason}")
-        meter = recorder.Meter(plan, self.pace)
-        try:
-            return self.engine.record(self._pid, plan, seconds, meter)
-        except Failure as failure:
-            if self.engine.last_resort:
-                raise
-            self._note(f"{self.engine.name} gave nothing ({failure.reason}: {failure.said[:120]})")
-            self.engine = recorder.py_spy(self.options)
-            return self.engine.record(self._pid, plan, seconds, recorder.Meter(plan, self.pace))
+        return engine.record(self._pid, plan, seconds, recorder.Meter(plan, self.pace))
 
     def _note(self, reason: str) -> None:
         if reason not in self.reasons and len(self.reasons) < _MOST_REASONS:

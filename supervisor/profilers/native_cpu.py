@@ -18,6 +18,8 @@ class Native:
 
     name = "native stacks"
     last_resort = True
+    why: str | None = None
+    start_s = 0.0
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
@@ -28,6 +30,10 @@ class Native:
             raise _gone(pid) from error
         except OSError as error:
             raise _refused(error) from error
+
+    def ways(self, nonblocking: bool) -> tuple[pace.Way, ...]:
+        """A thread has to stop to be read."""
+        return (pace.Way(False, False),)
 
     def serves(self, pid: int) -> bool:
         """Whether it is the same process, and still the same program."""

@@ -13,6 +13,7 @@ MOST_HZ = 1000  # beyond it py-spy falls behind
 ENOUGH_HZ = 60  # a rate at which nothing is given up for a higher one
 ROOM = 0.65  # of the budget: what a guess is wrong by, and the profiler's own start
 _WAIT_S = 1.5e-3  # what a sample waits where somebody always waits for a processor
+_LEAST = 0.2  # of the budget, for samples
 _OVER = 1.5  # measured against the budget: end a slice that takes more
 
 
@@ -75,11 +76,22 @@ class Pace:
         self._cores = max(0.1, cores)
         self._ways = ways
         self._wait_s = _WAIT_S * pressure
+        self._start_share = 0.0  # of the target's time, what starting the profiler takes for each slice
         self._measured: dict[Way, float] = {}  # what samples cost, by what was guessed
         self._last: Plan | None = None
         self._cap = "the rate that was asked"
         if self.most_hz < asked_hz:
-            self._cap = f"py-spy falls behind above {MOST_HZ} Hz"
+            self._cap = f"profilers fall behind above {MOST_HZ} Hz"
+
+    def allow(self, ways: tuple[Way, ...], start_share: float = 0.0) -> None:
+        """Another profiler, with ways of its own: what was learnt of the last one's doesn't hold for it.
+
+        `start_share`: how much of one processor its starts take, beyond what `ROOM` has room for.
+        """
+        self._start_share = start_share / self._cores
+        self._ways = ways
+        self._measured = {}
+        self._last = None
 
     def cost_s(self, way: Way, threads: int) -> float:
         """Seconds that a sample takes the profiler: guessed, corrected by what was measured."""
@@ -102,7 +114,7 @@ class Pace:
         best: Plan | None = None
         for way in self._ways:
             share = self.share_per_hz(way, threads)
-            fits = self.budget * ROOM / share
+            fits = max(_LEAST * self.budget, self.budget - self._start_share) * ROOM / share
             rate_hz = max(1, min(self.most_hz, int(fits)))
             if best is None or rate_hz > best.rate_hz:
                 known = "costs" if way in self._measured else "should cost"

@@ -12,6 +12,7 @@ from supervisor.profilers import interpreter, lent, native, pace, pyspy, runner,
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, Protocol
 
     class Engine(Protocol):
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
 
         name: str
         last_resort: bool
+        why: str | None
+        """Why it is this one and not the one that is tried first."""
+        start_s: float
+        """Processor time that its start takes, beyond what the pace leaves room for."""
+
+        def ways(self, nonblocking: bool) -> tuple[pace.Way, ...]:
+            """How it can take samples, the most truthful first."""
 
         def serves(self, pid: int) -> bool:
             """Whether it still is the engine for this process."""
@@ -53,6 +61,12 @@ class Options:
         self.subprocesses = subprocesses
         self.threads = threads
 
+    def not_for_stdlib(self) -> str | None:
+        """What of it the standard library's profiler doesn't do; None when it does it all."""
+        if self.subprocesses:
+            return "it writes one file a process"
+        return "it has no frames of machine code" if self.native else None
+
 
 class Meter:
     """What a running profiler's samples cost: called by `runner.run` as its watch."""
@@ -63,6 +77,7 @@ class Meter:
         self.seconds = 0.0
         self.limit_s = float("inf")
         self.dear = self.overdue = False
+        self.begun: Callable[[], bool] | None = None  # tells when its start is over, for one that takes its time
         self._pace = of
         self._began_s = time.monotonic()
         self._base: tuple[float, float] | None = None
@@ -74,7 +89,7 @@ class Meter:
         if cost_s is None:
             return False
         if self._base is None:
-            if now_s - self._began_s >= _STARTED_S:
+            if self.begun() if self.begun is not None else now_s - self._began_s >= _STARTED_S:
                 self._base = (now_s, cost_s)
         else:
             self.seconds, self.cost_s = now_s - self._base[0], cost_s - self._base[1]
@@ -149,6 +164,11 @@ class Piece:
             self.seconds = elapsed_s - started_s
             self.ticks = plan.rate_hz * self.seconds
 
+    def told(self, ticks: float, seconds: float) -> None:
+        """Take what the profiler itself says of how often it read all stacks, and in how long."""
+        self.ticks_known, self.ticks, self.seconds = True, ticks, seconds
+        self.late = self.late or (seconds >= 0.5 and ticks < 0.9 * self.plan.rate_hz * seconds - 2)
+
     @property
     def samples(self) -> int:
         """Stacks that were counted."""
@@ -160,10 +180,18 @@ class PySpy:
 
     name = "py-spy record"
     last_resort = True
+    start_s = 0.0
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, why: str | None = None) -> None:
         self.program = pyspy.find()
+        self.why = why
+        self._options = options
         self._extra = [f"--{name}" for name in ("idle", "native", "subprocesses", "threads") if getattr(options, name)]
+
+    def ways(self, nonblocking: bool) -> tuple[pace.Way, ...]:
+        """Stopping the target or not, all threads or the GIL's holder."""
+        options = self._options
+        return pace.ways(gil=options.gil, idle=options.idle, native=options.native, nonblocking=nonblocking)
 
     def serves(self, pid: int) -> bool:
         """Always: it tells itself what it can't read."""
@@ -223,10 +251,16 @@ class Stdlib:
 
     name = stdlib.ENGINE
     last_resort = False
+    why: str | None = None
+    start_s = stdlib.START_S
 
     def __init__(self, found: interpreter.Interpreter, options: Options) -> None:
         self._found = found
         self._options = options
+
+    def ways(self, nonblocking: bool) -> tuple[pace.Way, ...]:
+        """It never stops the target."""
+        return pace.ways(gil=self._options.gil, idle=self._options.idle, native=True, nonblocking=True)
 
     def serves(self, pid: int) -> bool:
         """Whether the process runs the same interpreter."""
@@ -235,8 +269,6 @@ class Stdlib:
 
     def record(self, pid: int, plan: pace.Plan, seconds: float, meter: Meter) -> Piece:
         """One run of the target's interpreter. Raises Failure."""
-        options = self._options
-        plan = pace.Plan(pace.Way(True, plan.way.gil), plan.rate_hz, plan.threads, plan.reason)
 
         def argv(output: str, duration_s: int) -> list[str]:
             return stdlib.attach_argv(
@@ -246,27 +278,36 @@ class Stdlib:
                 rate_hz=plan.rate_hz,
                 duration_s=duration_s,
                 gil=plan.way.gil,
-                idle=options.idle,
-                native=options.native,
+                idle=self._options.idle,
             )
 
-        done, text, asked_s, elapsed_s = _run(argv, seconds, meter)
+        done, text, asked_s, elapsed_s = _run(argv, seconds, meter, signs=True)
+        hint = f"{self._found.program} -m {stdlib.ENGINE} dump {pid}"
         try:
-            counts = stdlib.parse(text.splitlines(), threads=options.threads)
-        except folded.FoldedError as error:
-            raise pyspy.Failure("profiler-garbage", str(error), " ".join(argv("FILE", 1))) from error
-        if not counts and (done.code != 0 or done.hung) and not done.interrupted:
-            raise pyspy.Failure("profiler-failed", done.stderr.strip()[-300:], " ".join(argv("FILE", 1)))
-        return Piece(self.name, counts, plan, done, meter, asked_s, elapsed_s)
+            output = stdlib.parse(text, threads=self._options.threads)
+        except ValueError as error:
+            raise pyspy.Failure("profiler-garbage", str(error), hint) from error
+        if not output.ticks and not done.interrupted:
+            raise stdlib.explain(done.stderr, done.code, output.failed, hung=done.hung, pid=pid, hint=hint)
+        piece = Piece(self.name, output.counts, plan, done, meter, asked_s, elapsed_s)
+        piece.errors = output.failed
+        if output.seconds is not None:
+            piece.told(output.ticks + output.failed, output.seconds)
+        return piece
 
 
 def _run(
-    argv: Any, seconds: float, meter: Meter, loan: lent.Lent | None = None
+    argv: Any, seconds: float, meter: Meter, loan: lent.Lent | None = None, *, signs: bool = False
 ) -> tuple[runner.Completed, str, int, float]:
-    """Run a profiler for so long; what it wrote, the whole seconds it was asked for, and how long it took."""
+    """Run a profiler for so long; what it wrote, the whole seconds it was asked for, and how long it took.
+
+    One that `signs` writes something as soon as it samples.
+    """
     asked_s = max(1, -int(-seconds // 1))
     meter.limit_s = seconds if seconds < asked_s else asked_s * 1.5 + 0.5
     fd = os.memfd_create("profile", 0)
+    if signs:
+        meter.begun = lambda: os.fstat(fd).st_size > 0
     began_s = time.monotonic()
     try:
         line = argv(f"/proc/self/fd/{fd}", asked_s)
@@ -279,23 +320,29 @@ def _run(
     return done, text, asked_s, time.monotonic() - began_s
 
 
-def py_spy(options: Options) -> Engine:
+def py_spy(options: Options, why: str | None = None) -> Engine:
     """py-spy as the engine. Raises Failure when it isn't installed."""
-    return PySpy(options)
+    return PySpy(options, why)
 
 
-def engine(pid: int, options: Options) -> Engine:
+def engine(pid: int, options: Options, room_bytes: int | None = None) -> Engine:
     """The engine for a process: the standard library's profiler where its interpreter brings one, else py-spy; guard's
-    own for machine code. Raises Failure.
+    own for machine code. `room_bytes`: what its memory limit leaves. Raises Failure.
     """
     found = interpreter.look(pid)
     if is_machine_code(pid, options):
         from supervisor.profilers import native_cpu
 
         return native_cpu.Native(pid)
-    if found is not None and stdlib.reads(found) and not options.subprocesses:
-        return Stdlib(found, options)
-    return py_spy(options)
+    if found is None or not stdlib.reads(found):
+        return py_spy(options)
+    why = options.not_for_stdlib()
+    if why is None and lent.of(pid) is not None:
+        why = "only the watcher may read the target"
+    why = why or stdlib.hindered(pid, found.program, room_bytes)
+    if why is not None:
+        return py_spy(options, f"not by {stdlib.ENGINE}: {why}")
+    return Stdlib(found, options)
 
 
 def is_machine_code(pid: int, options: Options) -> bool:
