@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-NEWEST = (3, 14)  # the newest Python that the py-spy of this time reads
+NEWEST = (3, 15)  # the newest Python that the py-spy of this time reads
 
 
 class Failure(Exception):

@@ -225,10 +225,18 @@ class PySpy:
         except folded.FoldedError as error:
             raise pyspy.Failure("profiler-garbage", str(error), f"{self.program} record --pid {pid}") from error
         if not counts and (done.code != 0 or done.hung) and not done.interrupted:
-            raise pyspy.explain(done.stderr, done.code, hung=done.hung, pid=pid)
+            raise self._why(done, pid)
         piece = Piece(self.name, counts, plan, done, meter, asked_s, elapsed_s)
         piece.errors += empty
         return piece
+
+    def _why(self, done: runner.Completed, pid: int) -> pyspy.Failure:
+        """Why there is no sample. Of a process that it can't read it tries for seconds, at full speed: it was ended."""
+        if done.cut:
+            once = runner.run(pyspy.dump_argv(self.program, pid, nonblocking=True), _SLACK_S, loan=lent.of(pid))
+            if once.code != 0:
+                done = once
+        return pyspy.explain(done.stderr, done.code, hung=done.hung, pid=pid)
 
 
 def without_empty(lines: list[str]) -> tuple[list[str], int]:
@@ -260,7 +268,8 @@ class Stdlib:
 
     def ways(self, nonblocking: bool) -> tuple[pace.Way, ...]:
         """It never stops the target."""
-        return pace.ways(gil=self._options.gil, idle=self._options.idle, native=True, nonblocking=True)
+        every = pace.Way(True, self._options.gil)
+        return (every,) if self._options.gil or self._options.idle else (every, pace.Way(True, True))
 
     def serves(self, pid: int) -> bool:
         """Whether the process runs the same interpreter."""

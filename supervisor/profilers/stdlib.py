@@ -108,14 +108,17 @@ def parse(text: str, *, threads: bool) -> Output:
     """What guard's lines of it wrote. The thread is kept as lowest frame with `threads` only. Raises ValueError."""
     output = Output({})
     for line in text.splitlines():
-        found = json.loads(line) if line else None
-        if isinstance(found, dict):
-            output.ticks, output.failed = int(found["ticks"]), int(found["failed"])
-            output.seconds = None if found["seconds"] is None else float(found["seconds"])
-        elif isinstance(found, list):
-            _take_in(output.counts, found, threads)
-        elif found is not None:
-            raise ValueError(f"not a stack: {line[:80]!r}")
+        if not line:
+            continue
+        found = json.loads(line)
+        try:
+            if isinstance(found, dict):
+                output.ticks, output.failed = int(found["ticks"]), int(found["failed"])
+                output.seconds = None if found["seconds"] is None else float(found["seconds"])
+            else:
+                _take_in(output.counts, *found, threads=threads)
+        except (TypeError, KeyError, OverflowError) as error:
+            raise ValueError(f"not a stack: {line[:80]!r}") from error
     return output
 
 
@@ -137,18 +140,15 @@ def explain(stderr: str, code: int, failed: int, *, hung: bool, pid: int, hint: 
     return Failure("profiler-failed", said, hint)
 
 
-def _take_in(counts: folded.Counts, found: list[object], threads: bool) -> None:
-    try:
-        thread, weight, frames = found
-        lowest = [f"thread ({int(thread)})"] if threads else []  # type: ignore[call-overload]
-        stack = ";".join([*lowest, *(_frame(*frame) for frame in frames)])  # type: ignore[attr-defined]
-        weight = int(weight)  # type: ignore[call-overload]
-    except TypeError as error:
-        raise ValueError(f"not a stack: {str(found)[:80]}") from error
-    if weight < 0:
+def _take_in(
+    counts: folded.Counts, thread: int, weight: int, frames: list[tuple[str, int, str]], *, threads: bool
+) -> None:
+    if int(weight) < 0:
         raise ValueError(f"not a weight: {weight}")
-    if len(frames) and weight:  # type: ignore[arg-type]
-        counts[stack] = counts.get(stack, 0) + weight
+    lowest = [f"thread ({int(thread)})"] if threads else []
+    stack = ";".join([*lowest, *(_frame(*frame) for frame in frames)])
+    if frames and weight:
+        counts[stack] = counts.get(stack, 0) + int(weight)
 
 
 def _frame(file: str, line: int, function: str) -> str:

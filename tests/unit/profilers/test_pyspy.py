@@ -20,7 +20,7 @@ def _interpreter(version: tuple[int, int] | None, free_threaded: bool = False) -
     ("said", "found", "reason"),
     [
         (NO_VERSION, None, "not-python"),
-        (NO_VERSION, _interpreter((3, 15)), "python-unsupported"),
+        (NO_VERSION, _interpreter((3, 99)), "python-unsupported"),
         (NO_VERSION, _interpreter((3, 13), True), "python-free-threaded"),
         (NO_VERSION, _interpreter((3, 11)), "python-static"),
         (NO_VERSION, _interpreter(None), "python-static"),
@@ -49,7 +49,7 @@ def test_reasons(
 
 
 def test_a_newer_python_is_told_of_its_own_profiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interpreter, "look", lambda pid: _interpreter((3, 15)))
+    monkeypatch.setattr(interpreter, "look", lambda pid: _interpreter((3, 16)))
     assert "-m profiling.sampling attach" in pyspy.explain(NO_VERSION, 1, hung=False, pid=os.getpid()).hint
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.analysis.folded import FoldedError
+from supervisor.analysis import folded
 from supervisor.profilers import interpreter, recorder, stdlib
 
 
@@ -57,61 +62,143 @@ def test_the_engine_for_a_process_of_this_python_is_py_spy() -> None:
 
 
 def test_the_engine_for_315(monkeypatch: pytest.MonkeyPatch) -> None:
-    newer = interpreter.Interpreter("/opt/bin/python3.15", (3, 15), False)
+    newer = interpreter.Interpreter(os.readlink("/proc/self/exe"), (3, 15), False)
     monkeypatch.setattr(interpreter, "look", lambda pid: newer)
-    assert recorder.engine(1, recorder.Options()).name == "profiling.sampling"
-    assert recorder.engine(1, recorder.Options(subprocesses=True)).name == "py-spy record"  # a file a process there
+    chosen = recorder.engine(os.getpid(), recorder.Options())
+    assert (chosen.name, chosen.why) == ("profiling.sampling", None)
+    assert [way.nonblocking for way in chosen.ways(False)] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("options", "room", "why"),
+    [
+        ({"subprocesses": True}, None, "one file a process"),
+        ({"native": True}, None, "no frames of machine code"),
+        ({}, 8 << 20, "headroom of 8.39 MB"),
+    ],
+)
+def test_what_it_does_not_do_is_py_spys(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, bool], room: int | None, why: str
+) -> None:
+    newer = interpreter.Interpreter(os.readlink("/proc/self/exe"), (3, 15), False)
+    monkeypatch.setattr(interpreter, "look", lambda pid: newer)
+    chosen = recorder.engine(os.getpid(), recorder.Options(**options), room)
+    assert chosen.name == "py-spy record"
+    assert why in str(chosen.why)
+
+
+def test_an_interpreter_that_was_replaced_is_not_run(tmp_path: Path) -> None:
+    other = tmp_path / "python3.15"
+    other.touch()
+    assert "replaced or deleted" in str(stdlib.hindered(os.getpid(), str(other)))
+    gone = f"{os.readlink('/proc/self/exe')} (deleted)"
+    assert "replaced or deleted" in str(stdlib.hindered(os.getpid(), gone))
+    assert stdlib.hindered(2**22 + 1, str(other)) == "the target's interpreter: No such file or directory"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user's process takes root")
+def test_another_users_interpreter_is_not_run(tmp_path: Path) -> None:
+    """Its user would have guard do what he likes, unless nobody but root can write it."""
+    script = "import os, sys; os.setresuid(65534, 65534, 65534); print(flush=True); sys.stdin.read()"
+    other = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with other:
+        assert other.stdout is not None and other.stdout.readline()
+        program = os.readlink(f"/proc/{other.pid}/exe")
+        copy = tmp_path / "python3.15"
+        shutil.copy(program, copy)
+        os.chown(copy, 65534, -1)
+        other.communicate()
+        reader = subprocess.Popen([copy, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        with reader:
+            assert reader.stdout is not None
+            reader.stdout.readline()
+            assert "another user's" in str(stdlib.hindered(reader.pid, str(copy)))
+            os.chown(copy, 0, -1)
+            os.chmod(copy, 0o775)
+            assert "another user's" in str(stdlib.hindered(reader.pid, str(copy)))
+            reader.communicate()
 
 
 def test_command_line() -> None:
     argv = stdlib.attach_argv(
-        "/opt/bin/python3.15", 42, "/proc/self/fd/5", rate_hz=250, duration_s=3, gil=False, idle=False, native=True
+        "/opt/bin/python3.15", 42, "/proc/self/fd/5", rate_hz=250, duration_s=3, gil=False, idle=False
     )
-    assert argv[:4] == ["/opt/bin/python3.15", "-I", "-m", "profiling.sampling"]
-    assert argv[4:8] == ["attach", "--collapsed", "--all-threads", "--mode"]
-    assert argv[8:] == [
-        "cpu", "--sampling-rate", "250", "--duration", "3", "--output", "/proc/self/fd/5", "--native", "42",
+    assert argv[0] == "/opt/bin/python3.15" and "-I" in argv and "-S" in argv
+    script = argv.index(stdlib.SCRIPT)
+    assert os.path.isfile(stdlib.SCRIPT)
+    assert argv[script + 1 :] == [
+        "attach", "--collapsed", "--all-threads", "--mode", "cpu", "--sampling-rate", "250", "--duration", "3",
+        "--output", "/proc/self/fd/5", "42",
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("gil", "idle", "mode"), [(True, False, "gil"), (False, True, "wall"), (True, True, "gil")])
 def test_modes(gil: bool, idle: bool, mode: str) -> None:
-    argv = stdlib.attach_argv("p", 1, "f", rate_hz=1, duration_s=1, gil=gil, idle=idle, native=False)
+    argv = stdlib.attach_argv("p", 1, "f", rate_hz=1, duration_s=1, gil=gil, idle=idle)
     assert argv[argv.index("--mode") + 1] == mode
 
 
-OUTPUT = """tid:140;app.py:<module>:10;app.py:main:7;json/decoder.py:decode:340 12
-tid:141;threading.py:run:982;app.py:main:7;<native> 3
-tid:140;app.py:<module>:10;app.py:main:7;json/decoder.py:decode:340 5
+STACK = (
+    '[["/srv/app.py", 10, "<module>"], ["/srv/app.py", 7, "main"], ["/usr/lib/python3.15/json/decoder.py", 340, "f"]]'
+)
+OUTPUT = f"""
+[140, 12, {STACK}]
+[141, 3, [["/srv/app.py", 7, "main"], ["~", 0, "<GC>"]]]
+[141, 5, {STACK}]
+{{"ticks": 17, "failed": 2, "seconds": 1.5}}
 """
 
 
 def test_output() -> None:
-    assert stdlib.parse(OUTPUT.splitlines(), threads=False) == {
-        "<module> (app.py:10);main (app.py:7);decode (json/decoder.py:340)": 17,
-        "run (threading.py:982);main (app.py:7);<native>": 3,
+    found = stdlib.parse(OUTPUT, threads=False)
+    assert found.counts == {
+        "<module> (/srv/app.py:10);main (/srv/app.py:7);f (/usr/lib/python3.15/json/decoder.py:340)": 17,
+        "main (/srv/app.py:7);<GC>": 3,
     }
+    assert (found.ticks, found.failed, found.seconds) == (17, 2, 1.5)
 
 
 def test_output_with_threads() -> None:
-    found = stdlib.parse(OUTPUT.splitlines(), threads=True)
-    assert set(found.values()) == {17, 3}
-    assert all(stack.startswith("thread (14") for stack in found)
+    found = stdlib.parse(OUTPUT, threads=True).counts
+    assert {stack.split(";")[0] for stack in found} == {"thread (140)", "thread (141)"}
+    assert all(folded.is_marker(stack.split(";")[0]) for stack in found)
 
 
-def test_a_thread_without_frames_is_nothing() -> None:
-    assert stdlib.parse(["tid:7 3"], threads=False) == {}
+def test_one_that_was_ended_before_its_first_sample_wrote_nothing() -> None:
+    found = stdlib.parse("\n", threads=False)
+    assert (found.counts, found.ticks, found.seconds) == ({}, 0, None)
 
 
-def test_something_else_is_refused() -> None:
-    with pytest.raises(FoldedError):
-        stdlib.parse(["Captured 5 samples in 1.0 seconds:"], threads=False)
+@pytest.mark.parametrize(
+    "line", ["Captured 5 samples", "7", "[1]", "[1, 2, 3]", "[1, 2, [[1]]]", "{}", "[1, -2, []]", '{"ticks": "x"}']
+)
+def test_something_else_is_refused(line: str) -> None:
+    with pytest.raises(ValueError):
+        stdlib.parse(line, threads=False)
 
 
-@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=40), max_size=5))
-def test_any_text_is_parsed_or_refused(lines: list[str]) -> None:
+@given(st.text() | st.recursive(st.integers() | st.text(), st.lists).map(json.dumps))
+def test_any_text_is_parsed_or_refused(text: str) -> None:
     try:
-        found = stdlib.parse(lines, threads=False)
-    except FoldedError:
+        found = stdlib.parse(text, threads=True)
+    except ValueError:
         return
-    assert all(weight >= 0 for weight in found.values())
+    assert all(weight > 0 for weight in found.counts.values())
+
+
+@pytest.mark.parametrize(
+    ("stderr", "code", "failed", "hung", "reason"),
+    [
+        ("Tachyon was unable to access process memory.\n\n... insufficient privileges, Permission Error", 1, 0, False,
+         "ptrace-refused"),
+        ("RuntimeError: Failed to find the PyRuntime section", 1, 0, False, "profiler-failed"),
+        ("", 0, 40, False, "profiler-failed"),
+        ("", -9, 0, False, "profiler-killed"),
+        ("", 1, 0, True, "profiler-hung"),
+        ("Tachyon cannot find the process: Process with PID '7' does not exist.", 1, 0, False, "target-gone"),
+    ],
+)  # fmt: skip
+def test_failures(stderr: str, code: int, failed: int, hung: bool, reason: str) -> None:
+    found = stdlib.explain(stderr, code, failed, hung=hung, pid=os.getpid(), hint="try")
+    assert found.reason == reason
+    assert found.said and found.hint
