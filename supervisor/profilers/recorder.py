@@ -93,7 +93,10 @@ class Meter:
                 self._base = (now_s, cost_s)
         else:
             self.seconds, self.cost_s = now_s - self._base[0], cost_s - self._base[1]
-        self.overdue = now_s - self._began_s >= self.limit_s
+        since_s = self._began_s
+        if self.begun is not None:  # its time is counted from the first sample on, on a busy machine some seconds later
+            since_s = self._base[0] if self._base is not None else self._began_s + _SLACK_S
+        self.overdue = now_s - since_s >= self.limit_s
         self.dear = self.seconds >= _LEAST_WINDOW_S and self._pace.too_dear(self.plan, self.cost_s, self.ticks)
         return self.overdue or self.dear
 
@@ -297,7 +300,10 @@ class Stdlib:
         except ValueError as error:
             raise pyspy.Failure("profiler-garbage", str(error), hint) from error
         if not output.ticks and not done.interrupted:
-            raise stdlib.explain(done.stderr, done.code, output.failed, hung=done.hung, pid=pid, hint=hint)
+            cut = done.cut and not output.failed
+            said = "it had no sample when its time was over" if cut else done.stderr
+            code = 1 if cut else done.code
+            raise stdlib.explain(said, code, output.failed, hung=done.hung, pid=pid, hint=hint)
         piece = Piece(self.name, output.counts, plan, done, meter, asked_s, elapsed_s)
         piece.errors = output.failed
         if output.seconds is not None:
