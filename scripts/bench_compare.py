@@ -1,9 +1,9 @@
 """Measures `guard compare` and writes docs/performance-compare.md.
 
-    .venv/bin/python scripts/bench_compare.py [--quick] [--without-real]
+    .venv/bin/python scripts/bench_compare.py [--quick]
 
-How long it takes against Python reading and counting the lines, in turn; its memory on 500 MB; how often it is right on
-real pairs of profiles of a small program, made by py-spy.
+How long it takes against Python reading and counting the lines, in turn; its memory on 500 MB. How often it is right:
+`bench_compare_real.py`.
 """
 
 import os
@@ -16,18 +16,11 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from supervisor.analysis import compare, formats, outcome  # noqa: E402
-from supervisor.analysis.reading import Reading  # noqa: E402
-
 PYTHON = sys.executable
 GUARD = [PYTHON, "-IS", str(ROOT / "bin" / "guard"), "compare"]
 QUICK = "--quick" in sys.argv
 STACKS, SAMPLES = 20_000, 100_000
 ROUNDS = 5 if QUICK else 15
-RUNS = 6 if QUICK else 40
-PROGRAM = ROOT / "tests" / "fixtures" / "profiles" / "program.py"
 # Reads and counts the lines: weights by stack, of each of two files.
 COUNT = """
 import sys
@@ -119,53 +112,6 @@ def memory(scratch: Path) -> list[str]:
     return rows
 
 
-def recorded(scratch: Path) -> dict[str, list[Reading]]:
-    """Profiles of the program as it is and with one function made 20 % slower, taken in turn."""
-    found: dict[str, list[Reading]] = {"1.0": [], "1.2": []}
-    spy = str(Path(PYTHON).parent / "py-spy")
-    for number in range(RUNS):
-        for factor, readings in found.items():
-            path = scratch / f"{factor}-{number}.speedscope.json"
-            command = [spy, "record", "-r", "500", "-f", "speedscope", "-o", str(path), "--"]
-            subprocess.run(
-                [*command, PYTHON, "-I", "-S", str(PROGRAM), factor], capture_output=True, check=True, timeout=300
-            )
-            readings.append(formats.read(str(path)))
-    return found
-
-
-def real(scratch: Path) -> list[str]:
-    """How often the verdict is right on real profiles: all of a side, drawn anew for each comparison."""
-    profiles = recorded(scratch)
-    samples = statistics.median(reading.samples for reading in profiles["1.0"])
-    slow = [reading.functions[key] for reading in profiles["1.0"] for key in reading.functions if key[0] == "checksum"]
-    own = statistics.median(each.self_weight for each in slow) / statistics.median(
-        reading.total for reading in profiles["1.0"]
-    )
-    spread = [reading.total for reading in profiles["1.0"]]
-    varied = statistics.stdev(spread) / statistics.mean(spread)
-    rows = [
-        f"A profile has {samples:,.0f} samples (500 Hz, py-spy, speedscope), the slowed function {own:.0%} of them; "
-        f"the program's time varied by {varied:.1%} from run to run (standard deviation; the machine was "
-        f"{'busy with other work' if os.getloadavg()[0] > 1.5 else 'quiet'}).",
-        "",
-        "| profiles a side | A/A pairs | false alarms | 20 % slower | found |",
-        "|---|---|---|---|---|",
-    ]
-    dice = random.Random(20261124)
-    for size in (1, 5, 8, 12, 20):
-        if 2 * size > RUNS:
-            break
-        alarms = hits = 0
-        for _ in range(100):
-            same = dice.sample(profiles["1.0"], 2 * size)
-            alarms += compare.compare(same[:size], same[size:]).verdict != outcome.UNCHANGED
-            slower = compare.compare(same[:size], dice.sample(profiles["1.2"], size))
-            hits += any(row.function == "checksum" for row in slower.of(outcome.REGRESSION))
-        rows.append(f"| {size} | 100 | {alarms} | 100 | {hits} |")
-    return rows
-
-
 def main() -> None:
     """Measure and write."""
     with tempfile.TemporaryDirectory(prefix="guard-bench-") as name:
@@ -183,13 +129,6 @@ def main() -> None:
             "## Memory",
             "\n".join(memory(scratch)),
         ]
-        if "--without-real" not in sys.argv:
-            parts += [
-                "## Real pairs",
-                f"{RUNS} runs each of `tests/fixtures/profiles/program.py` as it is and with one function made 20 % "
-                "slower, in turn; pairs are drawn from them.",
-                "\n".join(real(scratch)),
-            ]
     text = "\n\n".join(parts) + "\n"
     print(text)
     if not QUICK:

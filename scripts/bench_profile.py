@@ -1,185 +1,242 @@
-"""Measures how much slower `guard profile` makes three kinds of target; writes docs/performance-profile.md.
+"""Measures how much slower guard's profiling makes three kinds of target.
 
-    .venv/bin/python scripts/bench_profile.py [--quick]
+Writes docs/performance-profile.md and the table on docs/practices.md.
 
-Every block runs each way once, in random order; a block gives one ratio a way. On a busy machine the wall clock shows
-above all who else was there, so the target's main thread tells what the kernel counted of it (schedstat): how long it
-ran and how long it waited for a processor. What is left of its life is sleep and being stopped: for a target that never
-sleeps that is the profiler's doing, whatever else the machine does. `chrt -r 1` in front of it all keeps the target and
-its profiler from waiting for others.
+    .venv/bin/python scripts/bench_profile.py [--quick] [--blocks N]     (9 minutes; --quick 1 minute, writes nothing)
+
+Whole runs of a command differ by more than the effect. So each target is one long-lived process that counts its rounds
+in memory shared with this one, and guard's recording is switched on and off within it: slices of a second, each with
+none on either side, which is what it is held against. A machine that gets slower or busier does so for neighbours
+alike. The ways come in random order; `nothing` is one of them: a slice like the others in which nothing is done.
+
+The recording is guard's own (`actions.cpu.Recording`, which `guard profile --pid` and `guard run` start), one a way, so
+that its pace learns as in one long profile, except that it starts the profiler every second instead of every third.
+
+The first figure is by the wall clock. The second leaves out the time in which the target wanted a processor and others
+had it (schedstat). The third is the share of the time in which it neither ran nor wanted to: for a target that never
+sleeps that is the profiler stopping it, whatever else the machine does.
 """
 
+from __future__ import annotations
+
 import json
+import math
+import mmap
 import os
 import random
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from supervisor import overhead  # noqa: E402
+from supervisor import profiling, workers  # noqa: E402
+from supervisor.actions.cpu import Recording  # noqa: E402
+from supervisor.actions.task import Task  # noqa: E402
 from supervisor.facts import gather  # noqa: E402
+from supervisor.model import Start  # noqa: E402
+from supervisor.settings import PRESETS  # noqa: E402
 
 QUICK = "--quick" in sys.argv
-WAYS = (overhead.NONE, overhead.WATCH, "dev", "prod", "ci")
-BLOCKS = 2 if QUICK else 9
+NOTHING = "nothing"
+WAYS = (NOTHING, "dev", "prod", "ci")
+SLICE_S = 1.0
+CONFIDENCE_Z = 1.96
 COMMON = """
-import os, sys, threading, time
+import mmap, os, sys, threading, time
 
-def burn(rounds):
-    total = 0
-    for number in range(rounds):
-        total += step(number)
-    return total
+with open(sys.argv[1], "r+b") as file:
+    rounds = memoryview(mmap.mmap(file.fileno(), 8)).cast("Q")
+
+def burn(count):
+    for _ in range(count):
+        rounds[0] += 1
+        step(rounds[0])
 
 def step(number):
     total = 0
     for each in range(200):
         total += each * number
     return total
-
-def tell():
-    # Of the main thread since it began: seconds of life, on a processor, waiting for one.
-    life = time.monotonic() - began
-    with open("/proc/thread-self/schedstat") as file:
-        ran, waited = (int(word) / 1e9 for word in file.read().split()[:2])
-    with open(sys.argv[1], "a") as file:
-        file.write(f"{life} {ran - ran_before} {waited - waited_before}\\n")
-
-began = time.monotonic()
-with open("/proc/thread-self/schedstat") as file:
-    ran_before, waited_before = (int(word) / 1e9 for word in file.read().split()[:2])
 """
 TARGETS = {
-    "CPU-bound": COMMON + "burn(ROUNDS)\ntell()\n",
+    "CPU-bound": COMMON + "while True:\n    burn(1000)\n",
     "I/O-bound": COMMON
     + """
 read_end, write_end = os.pipe()
 def answer():
-    while data := os.read(read_end, 64):
+    while os.read(read_end, 64):
         time.sleep(0.002)
         done.release()
 done = threading.Semaphore(0)
 threading.Thread(target=answer, daemon=True).start()
-for number in range(ROUNDS // 250):
+while True:
     os.write(write_end, b"x")
     done.acquire()
     burn(20)
-tell()
 """,
     "64 threads": COMMON
     + """
 stop = threading.Event()
-threads = [threading.Thread(target=stop.wait) for _ in range(63)]
-for thread in threads:
-    thread.start()
-burn(ROUNDS)
-tell()
-stop.set()
+for _ in range(63):
+    threading.Thread(target=stop.wait, daemon=True).start()
+while True:
+    burn(1000)
 """,
 }
-
-
 SLEEPLESS = ("CPU-bound", "64 threads")
+# How often each way is on: little disturbs a target that mostly sleeps.
+BLOCKS = {"CPU-bound": 26, "I/O-bound": 12, "64 threads": 26}
 
 
-class Told:
-    """An executor around another that reads what the target tells of itself: `life_s`, `ran_s`, `waited_s`."""
+class Reading:
+    """The target at one moment: rounds done; seconds of the clock; what its main thread ran and waited to run."""
 
-    def __init__(self, inner: overhead.Processes, path: str) -> None:
-        self._inner = inner
-        self._path = path
-        self.life_s = self.ran_s = self.waited_s = 0.0
-
-    def run(self, way: str) -> overhead.Timing:
-        """One run."""
-        timing = self._inner.run(way)
-        with open(self._path) as file:
-            self.life_s, self.ran_s, self.waited_s = map(float, file.read().split())
-        os.unlink(self._path)
-        return timing
+    def __init__(self, pid: int, rounds: memoryview) -> None:
+        with open(f"/proc/{pid}/task/{pid}/schedstat") as file:
+            words = file.read().split()
+        self.clock_s = time.monotonic()
+        self.rounds = rounds[0]
+        self.ran_s, self.waited_s = int(words[0]) / 1e9, int(words[1]) / 1e9
 
 
-class Block:
-    """One run a way: as measured, without waits, and the share of its life that the target neither ran nor waited."""
+class Slice:
+    """What the target did between two moments: rounds a second, the same without waits, the share it was stopped."""
+
+    def __init__(self, before: Reading, after: Reading) -> None:
+        rounds, clock_s = after.rounds - before.rounds, after.clock_s - before.clock_s
+        waited_s = after.waited_s - before.waited_s
+        self.clock_s = clock_s
+        self.rate = max(1, rounds) / clock_s
+        self.own_rate = max(1, rounds) / max(1e-9, clock_s - waited_s)
+        self.stopped = 1 - (after.ran_s - before.ran_s + waited_s) / clock_s
+        self.waited = waited_s / clock_s
+
+
+class Figures:
+    """What one way did to one target, slice by slice: logs of rates against those of the neighbours, shares stopped."""
 
     def __init__(self) -> None:
-        self.wall: overhead.Block = {}
-        self.own: overhead.Block = {}
-        self.stopped: dict[str, float] = {}
-        self.waited: dict[str, float] = {}
+        self.slower: list[float] = []
+        self.own: list[float] = []
+        self.stopped: list[float] = []
 
-    def add(self, way: str, told: Told) -> None:
-        """Run one way."""
-        timing = told.run(way)
-        self.wall[way] = timing
-        self.own[way] = overhead.Timing(timing.life_s - told.waited_s, timing.whole_s, timing.code, timing.note)
-        self.stopped[way] = 1 - (told.ran_s + told.waited_s) / told.life_s
-        self.waited[way] = told.waited_s / told.life_s
+    def add(self, before: Slice, on: Slice, after: Slice) -> None:
+        """Take in a slice and its neighbours."""
+        self.slower.append(math.log(before.rate * after.rate) / 2 - math.log(on.rate))
+        self.own.append(math.log(before.own_rate * after.own_rate) / 2 - math.log(on.own_rate))
+        self.stopped.append(on.stopped - (before.stopped + after.stopped) / 2)
 
 
-def blocks(told: Told) -> Iterator[Block]:
-    """All blocks but the first."""
-    order = random.Random(1)
-    for number in range(BLOCKS + 1):
-        block = Block()
-        for way in order.sample(WAYS, len(WAYS)):
-            block.add(way, told)
-        if number:
-            yield block
-            print(".", end="", flush=True)
+def interval(values: list[float]) -> tuple[float, float, float]:
+    """The middle of symmetric values and its 95 % interval: Hodges and Lehmann's estimate, by Wilcoxon's test.
+
+    Slices on and off are exchangeable where profiling costs nothing, so their log ratios are symmetric.
+    """
+    count = len(values)
+    means = sorted((values[i] + values[j]) / 2 for i in range(count) for j in range(i, count))
+    error = math.sqrt(count * (count + 1) * (2 * count + 1) / 24)
+    edge = max(0, math.floor(len(means) / 2 - CONFIDENCE_Z * error))
+    return means[edge], statistics.median(means), means[-1 - edge]
 
 
-def rounds_for(seconds: float) -> int:
-    """How many rounds of `burn` take so long here, other work on the machine left out."""
-    space: dict[str, object] = {}
-    exec(COMMON, space)
-    burn = space["burn"]
-    assert callable(burn)
-    began_s = time.process_time()
-    burn(20_000)
-    return int(20_000 * seconds / (time.process_time() - began_s))
+def recording(pid: int, way: str, scratch: str) -> Recording:
+    """A recording of the target as `guard profile --mode` makes it."""
+    config = profiling.settle({}, dict(os.environ), way, pid)
+    start = Start("cpu-profile", "profiling", pid, "a measurement")
+    place: dict[str, Any] = {"directory": scratch, "name": f"{way}-{pid}", "run": "", "command": [], "duration": None}
+    return Recording(Task(workers.spec_of(config, start, None, **place)))
 
 
-def measure(name: str, rounds: int, scratch: str) -> list[str]:
-    """The table's lines of one target."""
-    path = os.path.join(scratch, "waited")
-    script = os.path.join(scratch, "target.py")
-    Path(script).write_text(TARGETS[name].replace("ROUNDS", str(rounds)))
-    guard = [sys.executable, "-IS", str(ROOT / "bin" / "guard")]
-    told = Told(overhead.Processes([sys.executable, script, path], guard, scratch), path)
-    found = list(blocks(told))
-    wall = overhead.summarise([block.wall for block in found], WAYS)
-    own = overhead.summarise([block.own for block in found], WAYS)
-    waited = statistics.median(block.waited[overhead.NONE] for block in found)
-    print(f"\n{name}: without guard it waited for a processor {waited * 100:.0f} % of the time", flush=True)
+def measured(name: str, blocks: int, scratch: str) -> tuple[dict[str, Figures], dict[str, Recording], float]:
+    """Figures of each way, the recordings, and the share of the time that the target waited when left alone."""
+    script, shared = Path(scratch, "target.py"), Path(scratch, "rounds")
+    script.write_text(TARGETS[name])
+    shared.write_bytes(bytes(8))
+    target = subprocess.Popen([sys.executable, "-I", "-S", str(script), str(shared)])
+    try:
+        with open(shared, "rb") as file:
+            rounds = memoryview(mmap.mmap(file.fileno(), 8, access=mmap.ACCESS_READ)).cast("Q")
+        while not rounds[0]:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        recordings = {way: recording(target.pid, way, scratch) for way in WAYS if way != NOTHING}
+        for each in recordings.values():
+            each.slice(SLICE_S)  # the first rests on a guess, as the first second of a profile does
+        figures = {way: Figures() for way in WAYS}
+        waited: list[float] = []
+        order = random.Random(time.time_ns())
+        length_s = SLICE_S
+
+        def passed(way: str) -> Slice:
+            before = Reading(target.pid, rounds)
+            if way in recordings:
+                recordings[way].slice(SLICE_S)
+            else:
+                time.sleep(length_s)
+            return Slice(before, Reading(target.pid, rounds))
+
+        off = passed(NOTHING)
+        for number in range(blocks):
+            for way in order.sample(WAYS, len(WAYS)):
+                on = passed(way)
+                if way != NOTHING:
+                    length_s = on.clock_s
+                after = passed(NOTHING)
+                waited.append(after.waited)
+                figures[way].add(off, on, after)
+                off = after
+            print("." if (number + 1) % 10 else number + 1, end="", flush=True)
+    finally:
+        target.kill()
+        target.wait()
+    print(flush=True)
+    return figures, recordings, statistics.mean(waited)
+
+
+def table(name: str, blocks: int, scratch: str) -> tuple[list[str], float]:
+    """The table's lines of one target, and how much it waited."""
+    figures, recordings, waited = measured(name, blocks, scratch)
     lines = []
-    for row, lean in zip(wall, own, strict=True):
-        budget = "" if row.budget is None else f"{row.budget * 100:.3g} %"
-        rate = "" if row.rate_hz is None else f"{row.rate_hz:.4g} Hz"
-        cells = [name, row.way, f"{row.median_s:.2f} s", "", "", "", budget, "", rate]
-        if row.way != overhead.NONE:
-            cells[3], cells[4] = _interval(row.overhead, row.interval), _interval(lean.overhead, lean.interval)
-            cells[7] = row.verdict if row.budget is not None else ""
+    for way, found in figures.items():
+        budget = None if way == NOTHING else PRESETS[profiling.MODES[way]].values["overhead-budget"]
+        verdicts = [_verdict(interval(found.slower), budget)]
+        cells = [name, way, _shown(found.slower), _shown(found.own), "", "", "", ""]
         if name in SLEEPLESS:
-            shares = [block.stopped[row.way] for block in found]
-            low, high, _ = overhead.median_interval(shares)
-            cells[5] = _interval(statistics.median(shares), (low, high), digits=2)
-            if row.budget is not None:
-                cells[7] += ", " + ("inside" if high <= row.budget else "over" if low > row.budget else "open")
+            cells[4] = _shown(found.stopped, digits=2)
+            verdicts.append(_verdict(interval(found.stopped), budget))
+        if budget is not None:
+            rates = [entry["rate_hz"] for entry in recordings[way].tally.rates for _ in range(round(entry["seconds"]))]
+            cells[5:] = f"{budget * 100:.3g} %", ", ".join(verdicts), f"{statistics.median(rates):.4g} Hz"
         lines.append("| " + " | ".join(cells) + " |")
         print(lines[-1], flush=True)
-    return lines
+    return lines, waited
 
 
-def _interval(middle: float, interval: tuple[float, float], digits: int = 1) -> str:
-    low, high = interval
-    return f"{middle * 100:+.{digits}f} % ({low * 100:+.{digits}f} to {high * 100:+.{digits}f})"
+def _verdict(found: tuple[float, float, float], budget: float | None) -> str:
+    low, _, high = found
+    return "" if budget is None else "inside" if high <= budget else "over" if low > budget else "open"
+
+
+def _shown(values: list[float], digits: int = 1) -> str:
+    low, middle, high = (math.expm1(each) * 100 for each in interval(values))
+    return f"{middle:+.{digits}f} % ({low:+.{digits}f} to {high:+.{digits}f})"
+
+
+def practices(text: str, lines: list[str]) -> str:
+    """The table on docs/practices.md with the figures of the CPU-bound target."""
+    found = {cells[1]: cells for line in lines if (cells := line.split(" | "))[0] == "| CPU-bound"}
+    rows = []
+    for row in text.splitlines():
+        cells = row.split(" | ")
+        new = found.get(cells[1].strip("`")) if len(cells) == 6 else None
+        rows.append(" | ".join([*cells[:2], new[2], new[4], *cells[4:]]) if new else row)
+    return "\n".join(rows) + "\n"
 
 
 def _policy() -> str:
@@ -190,35 +247,44 @@ def _policy() -> str:
 
 def main() -> None:
     """Measure, print, write."""
-    lines: list[str] = []
+    given = dict(zip(sys.argv, sys.argv[1:], strict=False)).get("--blocks")
+    blocks = {name: int(given) if given else 3 if QUICK else count for name, count in BLOCKS.items()}
+    lines, waits = [], []
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as scratch:
-        rounds = rounds_for(1.0 if QUICK else 3.0)
-        for name in TARGETS:
-            lines += measure(name, rounds, scratch)
-    cores = gather(dict(os.environ)).cores
-    _, _, coverage = overhead.median_interval([float(each) for each in range(BLOCKS)])
-    text = [
-        "# What profiling costs",
-        "",
-        f"Written by `scripts/bench_profile.py`: {cores:g} cores, kernel {os.uname().release}, Python "
-        f"{sys.version.split()[0]}; load {load:.0f} before, {os.getloadavg()[0]:.0f} after{_policy()}.",
-        f"{BLOCKS} blocks, each way once a block in random order; median of the blocks' ratios with an interval of "
-        f"{coverage * 100:.0f} % confidence.",
-        "",
-        "*Slower* is by the wall clock; *without waits* leaves out the time in which the target wanted a processor",
-        "and others had it; *stopped* is the share of its life in which it neither ran nor wanted to, measured by the",
-        "kernel for targets that never sleep. The verdicts are about *slower* and *stopped*: `inside` when the whole",
-        "interval is inside the budget, `open` when it reaches beyond. How wide an interval is where nothing is",
-        "profiled (`watch`) tells how much of it is the machine.",
-        "",
-        "| target | way | life | slower | without waits | stopped | budget | verdicts | rate |",
-        "|---|---|---|---|---|---|---|---|---|",
-        *lines,
-    ]
+        for name, count in blocks.items():
+            print(f"{name}, {count} blocks ", end="", flush=True)
+            found, waited = table(name, count, scratch)
+            lines += found
+            waits.append(f"{name} {waited:.1%}")
+    counts = ", ".join(f"{name} {count}" for name, count in blocks.items())
+    text = (
+        f"""# What profiling costs
+
+Written by `scripts/bench_profile.py`: {gather(dict(os.environ)).cores:g} cores, kernel {os.uname().release}, Python \
+{sys.version.split()[0]}; load {load:.1f} before, {os.getloadavg()[0]:.1f} after{_policy()}.
+
+Each target is one process that counts its rounds; guard's recording is switched on and off in it for a second at a
+time, in random order, and each slice is held against its two neighbours in which nothing was done. Slices a way:
+{counts}. Estimates and 95 % intervals are Hodges and Lehmann's, of the logs of the ratios.
+
+*Slower* is by the wall clock; *without waits* leaves out the time in which the target wanted a processor and others had
+it (left alone that was {", ".join(waits)}); *stopped* is the share of the time in which it neither ran nor wanted
+to, measured by the kernel for targets that never sleep. The verdicts are about *slower* and *stopped*: `inside` when
+the whole interval is inside the budget, `open` when it reaches beyond, `over` when all of it does. `nothing` is a slice
+in which nothing was done, held against its neighbours in the same way: what is left there is the machine.
+
+| target | mode | slower | without waits | stopped | budget | verdicts | rate |
+|---|---|---|---|---|---|---|---|
+"""
+        + "\n".join(lines)
+        + "\n"
+    )
     if not QUICK:
-        (ROOT / "docs" / "performance-profile.md").write_text("\n".join(text) + "\n")
-    print(json.dumps({"blocks": BLOCKS, "load": os.getloadavg()}))
+        (ROOT / "docs" / "performance-profile.md").write_text(text)
+        page = ROOT / "docs" / "practices.md"
+        page.write_text(practices(page.read_text(), lines))
+    print(json.dumps({"blocks": blocks, "load": os.getloadavg()}))
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def take(task: Task) -> dict[str, Any]:
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))  # it is let in where waiting is done: see `runner`
     try:
-        recording = _Recording(task)
+        recording = Recording(task)
     except Failure as failure:
         if not task.spec.get("patient"):
             raise
@@ -52,8 +52,8 @@ def _too_short() -> Failure:
     return Failure("ended-too-soon", said, "give the command more to do, or profile many runs in one process")
 
 
-class _Recording:
-    """One profile as it is taken."""
+class Recording:
+    """One profile as it is taken: `run` all of it, or `slice` by slice."""
 
     def __init__(self, task: Task) -> None:
         spec = task.spec
@@ -89,7 +89,7 @@ class _Recording:
                 if not self._find():
                     self.interrupted = runner.pause(min(_RETRY_S, left_s))
                     continue
-                piece = self._record(min(self._slice_s(), left_s))
+                self.slice(min(self._slice_s(), left_s))
             except Failure as failure:
                 if self._gone():
                     missed = _too_short() if self._patient_until_s else failure
@@ -103,7 +103,10 @@ class _Recording:
                 self.interrupted = runner.pause(_RETRY_S)
                 continue
             self.failure = None
-            self._take_in(piece)
+
+    def slice(self, seconds: float) -> None:
+        """Record so long and put the profile so far in place. Raises Failure."""
+        self._take_in(self._record(seconds))
 
     def _slice_s(self) -> float:
         if self._native and not self._works:
