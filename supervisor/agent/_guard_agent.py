@@ -114,7 +114,7 @@ class _Agent:
         pid, uid = int.from_bytes(peer[:4], sys.byteorder), int.from_bytes(peer[4:8], sys.byteorder)
         # A pid of 0 is one of another pid namespace: a neighbour in a pod shares the network, not the processes.
         if uid not in (0, self._uid, os.geteuid()) or not pid:
-            connection.sendall(b'{"error":"not your process"}\n')
+            connection.sendall(b'{"error":"not your process"}\n', _socket.MSG_NOSIGNAL)
             return
         line = connection.recv(_MOST_REQUEST).decode("utf-8", "replace").strip()
         try:
@@ -124,9 +124,11 @@ class _Agent:
         connection.settimeout(10.0)
         if line == "recording" and self.memory >= 0:
             handle = self.memory.to_bytes(4, sys.byteorder)
-            connection.sendmsg([b"{}\n"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, handle)])
+            rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, handle)]
+            connection.sendmsg([b"{}\n"], rights, _socket.MSG_NOSIGNAL)
             return
-        connection.sendall(counting.encoded(answer).encode("ascii", "backslashreplace") + b"\n")
+        told = counting.encoded(answer).encode("ascii", "backslashreplace") + b"\n"
+        connection.sendall(told, _socket.MSG_NOSIGNAL)  # SIGPIPE may end the program
 
     def _do(self, line: str) -> dict[str, Any]:
         word, _, rest = line.partition(" ")

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -193,6 +194,23 @@ def test_a_main_thread_in_c_code_is_no_hindrance() -> None:
     process.communicate()
     with pytest.raises(Failure):
         agent.ask(process.pid, "hello", 1.0)
+
+
+PIPED = "import signal, sys; signal.signal(signal.SIGPIPE, signal.SIG_DFL); print(flush=True); sys.stdin.read()"
+
+
+def test_who_hangs_up_is_no_broken_pipe_of_the_programs() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", PIPED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=armed()
+    )
+    assert process.stdout is not None and process.stdout.readline()
+    (name,) = agent.addresses(process.pid)
+    with socket.socket(socket.AF_UNIX) as link:
+        link.connect(name)
+        link.sendall(b"census 1.0\n")
+    assert agent.ask(process.pid, "hello", 10.0)["mode"] == "census"
+    process.communicate()
+    assert process.returncode == 0
 
 
 LEAK = """

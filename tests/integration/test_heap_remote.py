@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from supervisor.profilers import remote
+from supervisor import sample
+from supervisor.profilers import lent, remote
 from supervisor.profilers.pyspy import Failure
 from tests import newer_python
 from tests.integration.conftest import GUARD, ROOT
@@ -73,14 +74,19 @@ def test_the_type_that_leaks_and_its_holder_are_named_first(start: Callable[...,
     assert "3.14 or newer" in told["engine_reason"] and "without a heap agent" in told["engine_refused"]
 
 
-def test_profile_heap_of_a_process(begin: Callable[..., Any], python: str, tmp_path: Path) -> None:
-    process = begin([python, "-c", LEAK, "3000"])
+def test_profile_heap_of_a_process(begin: Callable[..., Any], tmp_path: Path) -> None:
+    process = begin([newer_python.program("3.14"), "-c", LEAK, "3000"])
     line = ["profile", "--heap", "--duration", "2s", "--json", "--profiles-dir", str(tmp_path)]
     done = subprocess.run([*GUARD, *line, "--pid", str(process.pid)], capture_output=True, check=True)
     result = json.loads(done.stdout)["profiles"]["heap-profile"]
     assert (result["engine"], result["grew"]["type"]) == (remote.ENGINE, "bytearray")
     assert result["grew"]["holder"] == "class __main__.Cart.rows"
     assert process.poll() is None
+    told = json.loads(
+        subprocess.run([*GUARD, "doctor", "--json", "--pid", str(process.pid)], capture_output=True).stdout
+    )
+    (row,) = (row for row in told["capabilities"] if row["name"] == "heap: sys.remote_exec")
+    assert row["status"] == "works"
 
 
 WITNESS = """
@@ -133,6 +139,50 @@ def test_the_program_is_as_it_was(begin: Callable[..., Any], python: str, tmp_pa
     visit.end()
     assert process.communicate()[:2] == (b"handled 15\n", b"")
     assert left_behind() == before
+
+
+REPLACED = """
+import _thread, threading, time
+from concurrent import interpreters
+kept = [bytearray(1000) for _ in range(5000)]
+other = interpreters.create()
+sleep = time.sleep
+def no(*_):
+    print("called", flush=True)
+_thread.start_new_thread = _thread.allocate_lock = time.sleep = no  # as gevent does it
+print("ready", flush=True)
+while True:
+    sleep(0.001)
+"""
+
+
+def test_what_was_replaced_is_not_used_and_the_main_interpreter_is_meant(
+    begin: Callable[..., Any], python: str
+) -> None:
+    process = begin([python, "-c", REPLACED])
+    visit = remote.Visit(process.pid)
+    try:
+        assert visit.others == 1
+        assert visit.ask("census 3.0", 20.0)["types"][0]["type"] == "bytearray"
+        assert visit.ask("chain 1.0 bytearray", 20.0)["holder"] == "__main__.kept"
+    finally:
+        visit.end()
+    process.kill()
+    assert process.communicate() == (b"", b"")
+
+
+def test_a_process_that_only_the_watcher_may_open(begin: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under Yama 1 it opens the memory of a forked worker, and lends the descriptor."""
+    process = begin([newer_python.program("3.15"), "-c", LEAK, "3000"])
+    memory_fd = sample.open_memory(process.pid, write=True)
+    monkeypatch.setattr(sample, "open_memory", lambda pid, write=False: None)
+    assert remote.refusal(remote.look(process.pid))[0] == "ptrace-refused"
+    monkeypatch.setattr(lent, "_known", {})
+    lent.keep(process.pid, memory_fd)
+    visit = remote.Visit(process.pid)
+    assert visit.ask("hello", 10.0)["mode"] == "census"
+    visit.end()
+    os.close(memory_fd)
 
 
 BLOCKED = """
