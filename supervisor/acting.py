@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from supervisor import freeze, pid1, plan, policy, sample
+from supervisor import freeze, pid1, plan, policy, sample, sooner
 from supervisor.config import Config
 from supervisor.journal import Journal
 from supervisor.model import STATES, ActionEnded, Hurry, Sample, Start, Stop
@@ -111,7 +111,7 @@ class Acting:
         """Start a worker; what came of it when that failed at once."""
         store = self._journal.store
         if self.ending:
-            return self._refuse(start, "skipped", "the run ended first", "guard run --interval 500ms -- COMMAND")
+            return self._refuse(start, "skipped", "the run ended first", sooner.hint(self._config.interval))
         if store is None:
             return self._refuse(
                 start, "skipped", "there is no place for evidence (log only)", "guard run --profiles-dir DIR"
@@ -210,6 +210,8 @@ class Acting:
             level = "warning" if outcome != "ok" else "info" if result.get("removed") else "debug"
             self._journal.emit(level, "retention.applied", elapsed_s=elapsed_s, **result)
             return None
+        if "hint" in result:
+            result["hint"] = sooner.fitting(str(result["hint"]), self._config.interval)
         if self._journal.store is not None:
             self._journal.store.add_evidence(paths)
             if self.shipper is not None and paths:

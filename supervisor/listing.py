@@ -172,7 +172,10 @@ def _cells(row: Row) -> tuple[str, ...]:
     return (
         when,
         visible(how),
-        human_duration(row.elapsed_s) if row.elapsed_s is not None else "?",
+        # Killed, a guard leaves when it last looked: it ran at least as long.
+        ("> " if row.outcome == "guard-killed" else "") + human_duration(row.elapsed_s)
+        if row.elapsed_s is not None
+        else "?",
         human_bytes(row.peak_bytes) if row.peak_bytes is not None else "?",
         row.highest_state,
         str(row.evidence),

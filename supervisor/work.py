@@ -24,7 +24,7 @@ def main(argument: str) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
     # A profiler that crashes is no reason to dump a core where guard happens to be.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    from supervisor import libc
+    from supervisor import libc, sooner
     from supervisor.actions.task import Task
     from supervisor.profilers import lent, pyspy, runner
 
@@ -57,7 +57,7 @@ def main(argument: str) -> int:
     except OSError as error:
         reason, hint = "evidence-not-written", f"df -h {spec['directory']}; ls -ld {spec['directory']}"
         if str(error.filename or "").startswith(f"/proc/{spec['pid']}/"):
-            reason, hint = "target-gone", "guard run --interval 500ms -- COMMAND"
+            reason, hint = "target-gone", sooner.HINT
         result |= {"outcome": "failed", "reason": reason, "said": str(error), "hint": hint}
     _let_go(spec)
     result["paths"] = task.paths if task is not None else []

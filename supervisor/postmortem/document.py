@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from supervisor import evidence, limits
+from supervisor import evidence, limits, sooner
 from supervisor.evidence import Event, FlightSample, Item, Run, Suspect
-from supervisor.evidence.fields import text, whole
+from supervisor.evidence.fields import number, text, whole
 from supervisor.model import STATES
 from supervisor.postmortem import holders
 from supervisor.postmortem.climb import Climb, grown, last_climb, living
@@ -24,6 +24,7 @@ _MOST_TROUBLES = 100
 _LONGEST_COMMAND = 150
 _MOST_LATER = 5
 _MOST_EVENTS_BEFORE = 50
+_FEWEST_SAMPLES = 5  # of a run without an end; fewer say nothing of the limit it needs
 _FAILURES = ("action.failed", "action.skipped", "capability.missing", "store.failed", "sample.failed", "signal.failed")
 
 
@@ -59,7 +60,7 @@ def examine(run: Run, facts: Facts | None = None, reading: Reading | None = None
         "schema_version": SCHEMA_VERSION,
         "run": run.id,
         "path": run.path,
-        "record": _head(run, samples),
+        "record": _head(run, known),
         "ended": {
             "cause": verdict.cause,
             "certainty": verdict.certainty,
@@ -82,22 +83,36 @@ def examine(run: Run, facts: Facts | None = None, reading: Reading | None = None
     return document
 
 
-def _head(run: Run, samples: Sequence[FlightSample]) -> dict[str, Any]:
-    record = run.record
-    elapsed_s = record.elapsed_s
-    if elapsed_s is None and samples:
-        elapsed_s = samples[-1].elapsed_s
+def _head(run: Run, known: Known) -> dict[str, Any]:
+    """`elapsed_s` is how long it ran, None without an end record; then `last_seen_s` (from the start) is known."""
+    record, last_s = run.record, known.last_word_s
+    seen_s = None
+    if (
+        record.outcome is None
+        and last_s is not None
+        and record.started_s is not None
+        and (known.samples or known.events)
+    ):
+        seen_s = round(max(0.0, last_s - record.started_s), 3)
     return {
         "command": list(record.command),
         "started": text(record.raw.get("started")),
         "ended": text(record.raw.get("ended")),
-        "elapsed_s": elapsed_s,
+        "elapsed_s": record.elapsed_s,
+        "last_seen_s": seen_s,
+        "interval_s": _interval_s(known.events),
         "environment": record.environment,
         "host": record.host,
         "version": record.version,
         "pid": record.pid,
         "guard_pid": record.guard_pid,
     }
+
+
+def _interval_s(events: Sequence[Event]) -> float | None:
+    """The longest wait between two samples of the run, as it said at its start."""
+    started = next((event for event in events if event.name == "run.started"), None)
+    return number(started.fields.get("interval_s")) if started is not None else None
 
 
 def _memory(run: Run, samples: Sequence[FlightSample], climb: Climb | None) -> dict[str, Any]:
@@ -279,7 +294,7 @@ def _limit(run: Run, samples: Sequence[FlightSample], verdict: Verdict) -> dict[
         reached = 0 if verdict.group == "machine" else run.record.limit_bytes or 0
         peak = replace(peak, cut_off=True, unfinished=False, size_bytes=max(peak.size_bytes, reached))
     sizing = limits.size_up([peak]) if peak is not None else None
-    if peak is None or sizing is None:
+    if peak is None or sizing is None or (peak.unfinished and len(samples) < _FEWEST_SAMPLES):
         return None
     return limits.document(sizing) | {
         "unfinished": peak.unfinished,
@@ -308,6 +323,10 @@ def _next(run: Run, known: Known, verdict: Verdict, document: dict[str, Any]) ->
         if refused:
             return {"type": "guard doctor", "why": "evidence could not be taken: it says what would let it in"}
         if verdict.cause == "oom-kill":
+            interval_s = document["record"]["interval_s"]
+            if sooner.often(interval_s):
+                why = "it was gone before evidence was taken, however often guard looked: profile from its start on"
+                return {"type": f"guard profile -- {command}", "why": why}
             return {
                 "type": f"guard run --warning 40% --critical 60% --profiling 75% --interval 500ms -- {command}",
                 "why": "it was gone before evidence was taken: look sooner and more often",

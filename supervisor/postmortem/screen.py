@@ -34,7 +34,7 @@ def sections(document: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
         ("held by", _holders(document["holders"])),
         ("running", _running(document["running"])),
         ("failed", _failed(document["failed"])),
-        ("limit", _limit(document["limit"])),
+        ("limit", _limit(document["limit"], document)),
         ("unread", [_shown(problem) for problem in document["problems"][:3]]),
     ]
 
@@ -51,7 +51,7 @@ def _head(document: Mapping[str, Any]) -> list[str]:
     record = document["record"]
     parts = [
         f"started {record['started'][:19].replace('T', ' ')} UTC" if record["started"] else "",
-        f"ran {human_duration(record['elapsed_s'])}" if record["elapsed_s"] is not None else "",
+        _lasted(document),
         f"on {record['host']}" if record["host"] else "",
         record["environment"] or "",
         f"guard {record['version']}" if record["version"] else "",
@@ -62,6 +62,17 @@ def _head(document: Mapping[str, Any]) -> list[str]:
         f"  {_shown(command, _WIDTH - 2)}",
         f"  {_shown(', '.join(part for part in parts if part), _WIDTH - 2)}",
     ]
+
+
+def _lasted(document: Mapping[str, Any]) -> str:
+    """How long it ran. Of a run without an end only when it was last heard of, and how often guard spoke."""
+    record = document["record"]
+    if record["elapsed_s"] is not None:
+        return f"ran {human_duration(record['elapsed_s'])}"
+    if record["last_seen_s"] is None:
+        return ""
+    every = f" (guard looks every {human_duration(record['interval_s'])} at most)" if record["interval_s"] else ""
+    return f"last heard of {human_duration(record['last_seen_s'])} later{every}"
 
 
 def _wrapped(words: str, indent: str = "") -> list[str]:
@@ -212,9 +223,11 @@ def _failed(failed: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def _limit(limit: Mapping[str, Any] | None) -> list[str]:
+def _limit(limit: Mapping[str, Any] | None, document: Mapping[str, Any]) -> list[str]:
     if limit is None:
-        return []
+        samples = document["memory"]["samples"]
+        few = document["ended"]["outcome"] in ("running", "guard-killed") and samples
+        return [f"no advice: {samples} sample{'s' if samples > 1 else ''} of a run without an end"] if few else []
     peak = human_bytes(limit["highest_peak_bytes"])
     lived = "so far it would have lived with" if limit["unfinished"] else "it would have lived with"
     if limit["oom_killed"]:

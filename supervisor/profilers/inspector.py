@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from supervisor import installing, libc
+from supervisor import installing, libc, sooner
 from supervisor.profilers import engine, node
 from supervisor.profilers.pyspy import Failure
 from supervisor.profilers.runner import Interrupted
@@ -346,7 +346,7 @@ def _look(pid: int, flags: node.Flags, others: set[int]) -> tuple[node.Listener,
 
 
 def _gone(pid: int) -> Failure:
-    return Failure("target-gone", f"process {pid} is gone", "guard run --interval 500ms -- COMMAND")
+    return Failure("target-gone", f"process {pid} is gone", sooner.HINT)
 
 
 def _open(pid: int, flags: node.Flags, others: set[int]) -> tuple[node.Listener, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from supervisor import cgroup
+from supervisor import cgroup, sooner
 from supervisor.analysis import folded
 from supervisor.profilers import engine, faults, kernel, native, pace, permission, pyspy, recorder, runner
 
@@ -100,7 +100,7 @@ def _runs(pid: int, tid: int) -> bool:
 
 
 def _gone(pid: int) -> pyspy.Failure:
-    return pyspy.Failure("target-gone", f"process {pid} is gone", "guard run --interval 500ms -- COMMAND")
+    return pyspy.Failure("target-gone", f"process {pid} is gone", sooner.HINT)
 
 
 def _refused(error: OSError) -> pyspy.Failure:

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 
-from supervisor import installing
+from supervisor import installing, sooner
 from supervisor.profilers import interpreter, permission
 
 TYPE_CHECKING = False
@@ -68,11 +68,11 @@ def explain(stderr: str, code: int, *, hung: bool, pid: int) -> Failure:
     if code < 0:
         return Failure("profiler-crashed", said or f"ended by signal {-code}", f"py-spy dump --pid {pid}")
     if not os.path.isdir(f"/proc/{pid}") or "no such process" in low:
-        return Failure("target-gone", said or "the process is gone", "guard run --interval 500ms -- COMMAND")
+        return Failure("target-gone", said or "the process is gone", sooner.HINT)
     if "permission denied" in low or "operation not permitted" in low or "os error 13" in low or "eperm" in low:
         return Failure("ptrace-refused", said, permission.ptrace_hint())
     if "failed to get process executable" in low:
-        return Failure("target-gone", said, "guard run --interval 500ms -- COMMAND")
+        return Failure("target-gone", said, sooner.HINT)
     unreadable = _unreadable(interpreter.look(pid), pid, said)
     if unreadable is not None:
         return unreadable

@@ -30,7 +30,7 @@ def render(material: Material) -> str:
     samples = ordered(material.samples)
     clock = told.Clock(run, samples)
     found = series(samples) if samples else None
-    end_s = document["record"]["elapsed_s"] or 0.0
+    end_s = document["record"]["elapsed_s"] or document["record"]["last_seen_s"] or 0.0
     name = shorten(" ".join(run.record.command) or run.id, 60)
     parts = [_head(material), _verdict(material), "<main>"]
     parts.append('<section id="memory" aria-labelledby="memory-title"><h2 id="memory-title">Memory over time</h2>')
@@ -94,7 +94,9 @@ def _head(material: Material) -> str:
             if limit is None
             else human_bytes(limit) + (f", {human_percent((use or 0) / limit)} in use at most" if limit else ""),
         ),
-        ("Lasted", "?" if head["elapsed_s"] is None else human_duration(head["elapsed_s"])),
+        ("Last heard of after", "?" if head["last_seen_s"] is None else human_duration(head["last_seen_s"]))
+        if head["elapsed_s"] is None
+        else ("Lasted", human_duration(head["elapsed_s"])),
         ("Started", started),
     ]
     cells = "".join(f"<div><dt>{name}</dt><dd>{words}</dd></div>" for name, words in tiles)

@@ -64,3 +64,14 @@ def test_little_evidence_names_nobody_where_it_is_not_clear() -> None:
     assert "function" not in after(("f", 5, False))
     assert "function" not in after(("f", 500, False), share=0.6)
     assert "function" not in after(("f", 500, False), temporary=1)
+
+
+@pytest.mark.parametrize(("interval_s", "typed"), [(5.0, "guard run --interval 500ms"), (0.5, "guard profile")])
+def test_what_comes_too_late_is_told_what_would_not_have(interval_s: float, typed: str) -> None:
+    said: list[dict[str, Any]] = []
+    acting = object.__new__(Acting)
+    acting.ending = True
+    acting._config = SimpleNamespace(interval=interval_s)  # type: ignore[assignment]
+    acting._journal = SimpleNamespace(store=None, emit=lambda *_, **fields: said.append(fields))  # type: ignore[assignment]
+    acting.start(Start("snapshot", "profiling", 7, ""), None)
+    assert said[0]["hint"] == f"{typed} -- COMMAND"

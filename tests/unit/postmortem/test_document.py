@@ -198,6 +198,30 @@ def test_what_the_next_guard_said_of_it(tmp_path: Path) -> None:
     assert document["ended"]["cause"] == "guard-killed"
 
 
+STARTED = EVENT | {"event": "run.started", "timestamp": "2026-11-24T11:16:44.018Z"}
+
+
+def test_a_killed_guard_is_given_no_duration_and_one_sample_no_limit(tmp_path: Path) -> None:
+    killed = {key: value for key, value in RECORD.items() if key not in ("outcome", "elapsed_s", "ended")}
+    first = LINE | {"at": "2026-11-24T11:16:44.018Z", "elapsed_s": 0.018}
+    write(tmp_path, killed, [first], [STARTED | {"interval_s": 5.0}], None, b"")
+    document = postmortem.examine(evidence.find(str(tmp_path)), Facts("here", log=()))
+    head = document["record"]
+    assert (head["elapsed_s"], head["last_seen_s"], head["interval_s"]) == (None, 0.018, 5.0)
+    assert document["limit"] is None
+    text = postmortem.text(document)
+    assert "last heard of 18 ms later (guard looks every 5 s at most)" in text and "ran 18" not in text
+    assert "no advice: 1 sample of a run without an end" in text and "resources:" not in text
+
+
+@pytest.mark.parametrize(("interval_s", "typed"), [(5.0, "guard run --warning 40%"), (0.5, "guard profile -- app")])
+def test_nobody_is_told_to_look_as_often_as_he_did(tmp_path: Path, interval_s: float, typed: str) -> None:
+    write(tmp_path, RECORD | {"suspect": None}, [LINE], [STARTED | {"interval_s": interval_s}], None, b"")
+    (tmp_path / "auto-memory" / RUN / "001-warning-growth.folded").unlink()
+    document = postmortem.examine(evidence.find(str(tmp_path)), Facts("here", log=()))
+    assert document["next"]["type"].startswith(typed)
+
+
 def test_oom_kills_under_a_target_that_lived_on(tmp_path: Path) -> None:
     seen = {"event": "oom.detected", "timestamp": "2026-11-24T11:16:50Z", "pid": 44, "name": "w", "rss_bytes": 10**7}
     write(tmp_path, RECORD | {"outcome": "exited", "code": 0, "signal": None}, [LINE], [seen], STACKS, b"")
