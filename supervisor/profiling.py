@@ -338,7 +338,9 @@ class _Session:
     def _take_in(self, kind: str, result: dict[str, Any]) -> None:
         """A result; what wasn't asked for by its name and can't be had is absent and no failure."""
         if kind == "heap-profile" and not self.wish.heap_asked and result.get("outcome") != "ok":
-            self.outcome.absent[kind] = f"{result.get('said', '')}; try: {result.get('hint', '')}"
+            # Of a command that has ended there is nothing to try.
+            then = "" if result.get("reason") == "target-gone" else f"; try: {result.get('hint', '')}"
+            self.outcome.absent[kind] = f"{result.get('said', '')}{then}"
         else:
             self.outcome.results[kind] = result
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-RUN_HELP = "A run's id, the start or a part of one, the path of its folder, or latest (the default)."
+RUN_HELP = "A run's id, the start or a part of one, the path of its folder or of a place with runs, or latest."
 
 Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 ProfilesDir = Annotated[

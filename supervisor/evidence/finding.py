@@ -72,9 +72,11 @@ def runs(root: str) -> Iterator[Run]:
 
 
 def find(root: str, wanted: str = "latest") -> Run:
-    """The run of this id, prefix of an id, or path (of its folder, its run.json, or a whole profiles directory).
+    """The run of this id, prefix of an id, or path (of its folder, its run.json, a whole profiles directory, or a
+    directory that runs were shipped to).
 
-    `latest` is the newest. Raises UsageError when there is none, or when a prefix fits several.
+    `latest` is the newest, as is that of a directory. Raises UsageError when there is none, or when a prefix fits
+    several.
     """
     if not wanted or "\0" in wanted:
         raise UsageError("the run's name is empty", hint="guard runs")
@@ -111,6 +113,9 @@ def _find_path(path: str) -> Run:
     if os.path.basename(place) == MONITORED:
         return find(os.path.dirname(place))
     run = read(place)
+    shipped = [] if run.record.raw else _shipped(place)
+    if shipped:
+        return read(max(shipped, key=os.path.basename))
     if not run.record.raw and not any(os.path.lexists(os.path.join(place, name)) for name in _OWN_FILES):
         raise UsageError(
             f"{path[:200]!r} is no run's folder",
@@ -118,6 +123,22 @@ def _find_path(path: str) -> Run:
             hint="guard postmortem profiles/monitored/RUN",
         )
     return run
+
+
+def _shipped(place: str) -> list[str]:
+    """The folders of runs that `--ship` left: PLACE/<host>/<run id>, or those of one host."""
+    found = []
+    for folder in [place, *_folders(place)]:
+        found += [each for each in _folders(folder) if is_run_id(os.path.basename(each))]
+    return found
+
+
+def _folders(place: str) -> list[str]:
+    try:
+        with os.scandir(place) as entries:
+            return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
 
 
 _OWN_FILES = ("run.json", "flight.jsonl", "events.jsonl")

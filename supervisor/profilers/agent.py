@@ -9,7 +9,7 @@ import struct
 import time
 from typing import Any
 
-from supervisor import sample
+from supervisor import sample, sooner
 from supervisor.profilers import engine
 from supervisor.profilers.pyspy import Failure
 
@@ -32,7 +32,7 @@ def ask(pid: int, request: str, timeout_s: float) -> dict[str, Any]:
 
 
 def exchange(link: socket.socket, pid: int, request: str) -> dict[str, Any]:
-    """A request and its answer, a line each. Raises Failure: `agent-failed`."""
+    """A request and its answer, a line each. Raises Failure: `agent-failed`, `target-gone`."""
     data = b""
     try:
         link.sendall(request.encode() + b"\n")
@@ -42,6 +42,8 @@ def exchange(link: socket.socket, pid: int, request: str) -> dict[str, Any]:
                 break
         answer = json.loads(data)
     except (OSError, ValueError) as error:
+        if _ended(pid):
+            raise _gone(pid) from error
         said = f"the agent's answer to {request.split()[0]} was cut off after {len(data)} bytes: {error}"
         raise Failure("agent-failed", said, f"guard doctor --pid {pid}") from error
     if not isinstance(answer, dict):
@@ -118,10 +120,22 @@ def armed(pid: int) -> bool | None:
 
 def silence(pid: int) -> Failure:
     """Why no agent answers."""
+    if _ended(pid):
+        return _gone(pid)
     facts = engine.look(pid)
     if engine.choose(facts) != engine.PYTHON:
         return Failure("not-python", f"process {pid} is no Python", f"guard doctor --pid {pid}")
     return why_silent(list(facts.command), armed(pid))
+
+
+def _ended(pid: int) -> bool:
+    """Whether the process has ended; its parent may not have asked for it yet."""
+    process = sample.read_process(pid)
+    return process is None or process.state in ("Z", "X")
+
+
+def _gone(pid: int) -> Failure:
+    return Failure("target-gone", f"process {pid} ended before its heap could be counted", sooner.HINT)
 
 
 def why_silent(command: list[str], is_armed: bool | None) -> Failure:

@@ -255,3 +255,11 @@ def test_hostile_json() -> None:
     assert fields.text(fields.decoded(b'"\\ud800"')) == "\\ud800"
     assert fields.moment("9999-12-31T23:59:59+00:00") == 253402300799.0
     assert fields.moment("0001-01-01T00:00:00+23:59") is None
+
+
+def test_of_a_place_that_runs_were_shipped_to_the_newest_is_meant(tmp_path: Path) -> None:
+    for host, run in (("a", "20261124T111644Z-app-1-aaaa"), ("b", "20261125T111644Z-app-1-bbbb"), ("b", "notes")):
+        (tmp_path / host / run).mkdir(parents=True)
+        (tmp_path / host / run / "run.json").write_text(json.dumps({"run": run}))
+    assert evidence.find("/nowhere", str(tmp_path)).id == "20261125T111644Z-app-1-bbbb"
+    assert evidence.find("/nowhere", str(tmp_path / "a")).id == "20261124T111644Z-app-1-aaaa"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from supervisor import launch
@@ -48,3 +50,13 @@ def test_the_environment_is_the_same_but_for_two_variables(before: bytes | None)
     first, _, rest = path.partition(b":")
     assert first.endswith(b"/supervisor/agent") and rest == (before or b"")
     assert mode.startswith(b"census:") and launch.with_heap_agent(environment, "census")[b"_GUARD_AGENT"] != mode
+
+
+def test_of_a_process_that_has_ended_it_says_so() -> None:
+    pid = os.posix_spawn("/bin/true", ["true"], {})
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # it has ended, and nobody has asked for it yet
+    try:
+        assert agent.silence(pid).reason == "target-gone"
+    finally:
+        os.waitpid(pid, 0)
+    assert agent.silence(pid).reason == "target-gone"
