@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from supervisor import freeze, pid1, plan, policy, sample, sooner
@@ -75,8 +75,8 @@ class Acting:
         wait_s = min(policy.SHORTEST_WAIT_S, self._config.interval)
         return policy.State(wait_s=wait_s, spent=spent, started_s=started_s)
 
-    def thaw(self, now_s: float) -> float:
-        """Seconds until the next look at processes that were stopped to be read."""
+    def look(self, now_s: float, ready: Collection[int]) -> float:
+        """Continue processes that were stopped to be read; seconds until the next look at them."""
         worker = self.workers.of_kind("growth")
         read = {worker.start.pid} if worker is not None and worker.has_read() else set()
         left_s, running = self.freezer.enforce(now_s, read)
@@ -85,6 +85,10 @@ class Acting:
             self._journal.emit("warning" if late else "info", "target.thawed", pid=pid, elapsed_s=round(elapsed_s, 3),
                               reason=reason)  # fmt: skip
         return left_s
+
+    def end(self) -> None:
+        """Leave nobody stopped."""
+        self.freezer.release()
 
     def stop(self, stop: Stop) -> None:
         """Let a running action come to its end."""
@@ -181,6 +185,14 @@ class Acting:
             nonblocking=tracing is not None and start.kind != "growth" and tracing.start.pid == start.pid,
         )
 
+    @property
+    def retention_is_due(self) -> bool:
+        """Whether this run ends before its time for retention, and left something that others may have to go for."""
+        store = self._journal.store
+        if store is None or self._retention_due_s is None:
+            return False
+        return bool(store.evidence) or store.runs_on_disk() > self._config.keep_runs
+
     def retain(self, now_s: float, *, due: bool = False) -> None:
         """Once a run, old runs make room; not before its time unless `due`."""
         store, config = self._journal.store, self._config
@@ -196,12 +208,12 @@ class Acting:
         except OSError as error:
             self._journal.trouble("retention", error, store.root)
 
-    def ended(self, worker: Worker, result: dict[str, Any], last: Sample | None = None) -> ActionEnded | None:
+    def ended(self, worker: Worker, result: dict[str, Any]) -> ActionEnded | None:
         """Log what a worker left, and note whom it found."""
         start = worker.start
         if start.kind == "ship":
             if self.shipper is not None:
-                self.shipper.ended(worker, result, last)
+                self.shipper.ended(worker, result)
             return None
         elapsed_s = round(time.monotonic() - worker.started_s, 3)
         paths = [str(path) for path in result.pop("paths", [])]
@@ -215,7 +227,7 @@ class Acting:
         if self._journal.store is not None:
             self._journal.store.add_evidence(paths)
             if self.shipper is not None and paths:
-                self.shipper.want("evidence", time.monotonic(), last)
+                self.shipper.want("evidence", time.monotonic())
         if result.pop("continued", False) or self._continue_if_left(worker, outcome):
             self._journal.emit("warning", "target.continued", pid=start.pid, reason=f"{start.kind} had left it stopped")
         self._missing_capability(start, result)

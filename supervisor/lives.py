@@ -14,13 +14,16 @@ from supervisor.errors import GuardError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from supervisor.config import Config
     from supervisor.control import Control
     from supervisor.journal import Journal
     from supervisor.metrics.teller import Teller
+    from supervisor.part import Part
     from supervisor.reload import Reloader
+
+_MOST_UNTOLD = 64
 
 
 def check_reload(config: Config) -> None:
@@ -49,7 +52,9 @@ class Lives:
         self.in_a_row = 0
         self.verdict: restart.Verdict | None = None
         self.ended_for = ""
-        self.journal: Journal | None = None  # of the life that ended last
+        self.journal: Journal | None = None  # of this life, or of the one that ended last
+        self.lasting: list[Part] = []  # of the init's parts, those that outlast a life
+        self._untold: list[tuple[str, str, dict[str, object]]] = []
         self.reloader: Reloader | None = None
         self.teller: Teller | None = None
         self.control: Control | None = None  # where guard ctl comes to, once there is such a place
@@ -70,44 +75,76 @@ class Lives:
             self.in_a_row = self.verdict.in_a_row
         return self.verdict
 
-    def changed(self, now_s: float) -> dict[str, object] | None:
-        """What files changed since the last call, if that is watched."""
-        return self.reloader.take(now_s) if self.reloader is not None else None
+    def add(self, part: Part, init: pid1.Init) -> None:
+        """One that outlasts a life."""
+        self.lasting.append(part)
+        init.parts.append(part)
 
-    def asked(self, init: pid1.Init, reason: str, wait_s: float | None) -> bool:
+    def leave(self, init: pid1.Init) -> None:
+        """A life is over: what a fault of guard's own left of it goes, too."""
+        for part in tuple(init.parts):
+            if part not in self.lasting:
+                init.parts.remove(part)
+                try:
+                    part.end()
+                except Exception:
+                    pass
+
+    def changed(self) -> dict[str, object] | None:
+        """What files changed since the last call, if that is watched."""
+        if self.reloader is None:
+            return None
+        change, self.reloader.change = self.reloader.change, None
+        return change
+
+    def follow(self, journal: Journal) -> None:
+        """A life has a log: what couldn't be told before is told now."""
+        self.journal = journal
+        for level, name, fields in self._untold:
+            journal.emit(level, name, **fields)
+        self._untold.clear()
+
+    def asked(
+        self, control: Control, ready: Collection[int], init: pid1.Init, reason: str, wait_s: float | None
+    ) -> bool:
         """Between two lives: answer `guard ctl`; True when the next life is asked for now."""
-        if self.control is None:
-            return False
         from supervisor import telling
         from supervisor.control import refusal
 
         begin = False
-        for asked in self.control.serve(init.ready, time.monotonic()):
+        for asked in control.serve(ready, time.monotonic()):
             if asked.verb == "state":
                 document = telling.of_wait(self.previous or "", self.number, reason, wait_s)
-                self.control.answer(asked.number, document)
+                control.answer(asked.number, document)
             elif asked.verb == "stop":
                 init.stopped_from_outside = True
             elif asked.verb == "restart":
                 begin = True
             else:
-                self.control.answer(asked.number, refusal("the target isn't running just now", "guard ctl restart"))
+                control.answer(asked.number, refusal("the target isn't running just now", "guard ctl restart"))
             self.tell("info", "ctl.request", request=asked.verb, uid=asked.uid, peer_pid=asked.peer_pid, pid=asked.pid)
         return begin and not init.stopped_from_outside
 
-    def end(self, code: int) -> None:
+    def end(self, init: pid1.Init, code: int) -> None:
         """There is no other life: who asked for the end, or for another one, is told."""
         if self.teller is not None:
+            from supervisor import stay
+
             self.teller.end()
+            until_s = time.monotonic() + stay.figures_s(self.config)
+            while self.teller.busy and (left_s := until_s - time.monotonic()) > 0:
+                init.pump(left_s)
         if self.control is not None:
             document = {"ok": True, "run": self.previous, "outcome": "stopped", "code": code}
             self.control.answer_all(("stop",), document)
             self.control.close()
 
     def tell(self, level: str, name: str, **fields: object) -> None:
-        """An event between two lives, in the log of the one that ended."""
+        """An event of what outlasts a life: in the log of this one or, between two, of the one that ended."""
         if self.journal is not None:
             self.journal.emit(level, name, **fields)
+        elif len(self._untold) < _MOST_UNTOLD:
+            self._untold.append((level, name, fields))
 
 
 def run_all(command: list[str], config: Config, environment: dict[bytes, bytes], mask: Iterable[int]) -> int:
@@ -125,19 +162,21 @@ def run_all(command: list[str], config: Config, environment: dict[bytes, bytes],
     if config.reload:
         from supervisor.reload import Reloader
 
-        lives.reloader = Reloader(config, init.poller, init.helpers)
+        lives.reloader = Reloader(config, init.poller, init.helpers, lives.tell)
+        lives.add(lives.reloader, init)
         lives.reloader.begin(started_at)
     while True:
         lives.begin()
         _watch_keys(init)
         code = run.follow(init, config, lives)
+        lives.leave(init)
         verdict = lives.judge(init)
         _let_terminal_go(init)
         again.group = init.target.pid if init.target is not None else 0
         init.begin(None)
         while verdict.again:
             if not _wait(init, verdict, lives):
-                lives.end(code)
+                lives.end(init, code)
                 return code
             try:
                 init.begin(_start(command, config, environment, mask, again))
@@ -147,7 +186,7 @@ def run_all(command: list[str], config: Config, environment: dict[bytes, bytes],
                 code = error.code if isinstance(error, GuardError) else 126
                 verdict = _not_started(lives, error, code)
         if init.target is None:
-            lives.end(code)
+            lives.end(init, code)
             return code
 
 
@@ -176,32 +215,54 @@ def _not_started(lives: Lives, error: GuardError | OSError, code: int) -> restar
     return verdict
 
 
+class _Pause:
+    """The wait for the next life: the part that `guard ctl` asks meanwhile. `begin`: the next life is asked for."""
+
+    def __init__(self, init: pid1.Init, lives: Lives, verdict: restart.Verdict) -> None:
+        self.begin = False
+        self._init = init
+        self._lives = lives
+        self._reason = verdict.reason
+        self._deadline_s = None if verdict.for_change else time.monotonic() + verdict.wait_s
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until it is over by itself; None when it isn't."""
+        return self._deadline_s - time.monotonic() if self._deadline_s is not None else None
+
+    def look(self, now_s: float, ready: Collection[int]) -> float:
+        """Answer who asks, 0 if that ends the wait; seconds until somebody has been silent for too long."""
+        control = self._lives.control
+        if control is None:
+            return float("inf")
+        self.begin |= self._lives.asked(control, ready, self._init, self._reason, self.left_s)
+        left_s = control.enforce(now_s)
+        return 0.0 if self.begin or self._init.stopped_from_outside else left_s
+
+    def end(self) -> None:
+        """It holds nothing of its own."""
+
+
 def _wait(init: pid1.Init, verdict: restart.Verdict, lives: Lives) -> bool:
     """Until it is time for the next life; False when somebody asked guard to stop meanwhile, which ends it at once."""
-    deadline_s = time.monotonic() + verdict.wait_s
-    while True:
-        now_s = time.monotonic()
-        if (change := lives.changed(now_s)) is not None:
-            lives.tell("info", "reload.triggered", **change)
-            return True
-        wait_s = deadline_s - now_s if not verdict.for_change else None
-        if lives.asked(init, verdict.reason, wait_s):
-            return True
-        if init.stopped_from_outside:
-            return False
-        if wait_s is not None and wait_s <= 0:
-            return True
-        patience_s = lives.reloader.left_s if lives.reloader is not None else float("inf")
-        if lives.teller is not None:
-            for level, name, fields in lives.teller.take(now_s):
-                lives.tell(level, name, **fields)
-            patience_s = min(patience_s, lives.teller.left_s)
-        if wait_s is not None:
-            patience_s = min(patience_s, wait_s)
-        if lives.control is not None:
-            patience_s = min(patience_s, lives.control.enforce(now_s))
-        init.pump(None if patience_s == float("inf") else patience_s)
-        init.take_backlog()
+    pause = _Pause(init, lives, verdict)
+    init.parts.append(pause)
+    try:
+        while True:
+            if (change := lives.changed()) is not None:
+                lives.tell("info", "reload.triggered", **change)
+                return True
+            if pause.begin:
+                return True
+            if init.stopped_from_outside:
+                return False
+            left_s = pause.left_s
+            if left_s is not None and left_s <= 0:
+                return True
+            init.pump(left_s)
+            init.take_backlog()
+    finally:
+        init.parts.remove(pause)
 
 
 def _watch_keys(init: pid1.Init) -> None:

@@ -5,15 +5,15 @@ Nothing here decides and nothing here waits for anything but one poll.
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from supervisor import decide, metrics, notice, pid1, policy, record, restart, sample, thresholds, triggers
+from supervisor import decide, metrics, notice, pid1, policy, record, restart, sample, thresholds
 from supervisor.acting import Acting
 from supervisor.config import Config
+from supervisor.finish import Finish
 from supervisor.floods import Floods
 from supervisor.journal import Journal
 from supervisor.lives import Lives
@@ -21,43 +21,22 @@ from supervisor.model import ActionEnded, Asked, Declined, EndLife, Event, Probe
 from supervisor.profilers import interpreter
 from supervisor.serving import Serving
 from supervisor.wakeups import Wakeups
-from supervisor.workers import REACTIONS, Worker
+from supervisor.workers import REACTIONS
 
 if TYPE_CHECKING:
     from supervisor.metrics.teller import Teller
+    from supervisor.part import Part
     from supervisor.probing import Prober
     from supervisor.reacting import Reacting
     from supervisor.resources import Resources
+    from supervisor.shipper import Shipper
 
-_FINISH_S = 6.0
-_LEAST_STAY_S = 1.0  # a wait for the next life that is worth a batch to ship
 # After processor time that could have filled half the headroom: a sample, when this much of it is gone indeed.
 _PEEK_SHARE = 0.1
 # This many faults of guard's own within this time, and it watches no more.
 _MOST_FAULTS = 3
 _RESTS_S = (0.1, 1.0)  # after the first and the second of them
 _FAULTS_WITHIN_S = 60.0
-
-
-def policy_of(config: Config, start_s: float = 0.0) -> policy.Policy:
-    """The part of the settings that deciding needs. `start_s`: what guard's own start took, as a worker's does."""
-    levels = levels_of(config.levels)
-    at = config.restart_at
-    metric = "cgroup" if at is not None and at.share is not None and config.facts.in_cgroup else config.metric
-    restart_at = policy.Level("restart-at", metric, at.size_bytes, at.share) if at is not None else None
-    return policy.Policy(
-        levels, config.interval, config.cooldown, config.max_actions, profile=not config.no_profiling,
-        ready_s=min(max(0.5, 5 * start_s), 2.0), restart_at=restart_at,
-        rules=triggers.rules_of(config),
-        heap_agent=config.heap_agent != "none", counts=interpreter.counts if config.remote_exec else policy.never,
-    )  # fmt: skip
-
-
-def levels_of(levels: Iterable[thresholds.Level]) -> tuple[policy.Level, ...]:
-    """Thresholds as deciding needs them."""
-    return tuple(
-        policy.Level(level.name, level.metric, level.threshold.size_bytes, level.threshold.share) for level in levels
-    )
 
 
 class Watch:
@@ -79,19 +58,33 @@ class Watch:
         self.roots = roots
         self.lives = lives
         self.journal = Journal(init, config, command, lives)
+        if lives is not None:
+            lives.follow(self.journal)
         self.teller = self._teller()
         self.acting = Acting(init, config, self.journal)
         self.workers = self.acting.workers
         self.reacting = self._reacting()
         own, again = roots is None, lives is not None
-        self.policy = replace(policy_of(config, self.acting.start_s), own=own, lives=again)
+        counts = interpreter.counts if config.remote_exec else policy.never
+        self.policy = replace(policy.of_config(config, self.acting.start_s), own=own, lives=again, counts=counts)
         self.state = self.acting.first_state()
         self.sampler = sample.Sampler(config.facts.place, config.facts.memory_bytes, config.metric, roots)
         self.resources, self.prober = self._for_triggers()
         self.noticed = self._first_known()
         self.wakeups = Wakeups(init.poller, config.facts.place)
-        self._floods = Floods(self.journal.emit, config.forward)
+        self.floods = Floods(self.journal.emit, config.forward)
         self.serving = Serving(self)
+        self.finishing = Finish(self)
+        own_parts = (self.wakeups, self.prober, self.shipper, self.reacting, self.serving, self.acting, self.workers)
+        self.parts: list[Part] = [part for part in own_parts if part is not None]
+        if self.teller is not None and lives is None:
+            self.parts.append(self.teller)
+        init.parts += self.parts
+
+    @property
+    def shipper(self) -> Shipper | None:
+        """Who ships evidence, if that is asked for."""
+        return self.acting.shipper
 
     def _reacting(self) -> Reacting | None:
         if self.journal.heard is None:
@@ -110,7 +103,9 @@ class Watch:
         if self.policy.rules.probing:
             from supervisor.probing import Prober
 
-            prober = Prober(self.config, self.policy.rules.response_s, self.init.poller, self.init.helpers)
+            prober = Prober(
+                self.config, self.policy.rules.response_s, self.init.poller, self.init.helpers, self.journal.emit
+            )
         return resources, prober
 
     def _first_known(self) -> notice.Known:
@@ -125,11 +120,13 @@ class Watch:
             return None
         from supervisor.metrics.teller import Teller
 
-        teller = self.lives.teller if self.lives is not None else None
-        teller = teller or Teller(self.config, self.init)
+        known = self.lives.teller if self.lives is not None else None
+        tell = self.lives.tell if self.lives is not None else self.journal.emit
+        teller = known or Teller(self.config, self.init, tell)
         teller.begin(self.journal, self.journal.life)
-        if self.lives is not None:
+        if self.lives is not None and known is None:
             self.lives.teller = teller
+            self.lives.add(teller, self.init)
         return teller
 
     def serve(self) -> None:
@@ -146,29 +143,30 @@ class Watch:
                 if not goes_on:
                     break
                 self._rest(_RESTS_S[len(faults) - 1])
-        self.acting.freezer.release()
         self.serving.give_up()
-        # Nobody listens to these any more, and what they have to say would wake the poll again and again.
+        self.acting.end()
+        self.wakeups.end()
         if self.prober is not None:
             self.prober.end()
-        self.wakeups.close()
-        while self.init.status is None and not (self.roots is not None and self.init.stopped_from_outside):
-            now_s = time.monotonic()
-            self.init.pump(min(self.workers.enforce(now_s), self.init.enforce_stop(now_s)))
-            self.workers.drain()
-            self._hear_teller(now_s)
+        for part in self.parts:
+            if part is not self.workers:
+                self.init.parts.remove(part)  # the fault may be in its turn
+        self.parts = [self.workers]
+        while not self._over:
+            self.init.pump(None)
+            self._reload()
             self.handle(self.init.take_backlog())
+
+    @property
+    def _over(self) -> bool:
+        return self.init.status is not None or (self.roots is not None and self.init.stopped_from_outside)
 
     def _rest(self, seconds: float) -> None:
         """A moment for it to pass: signals are forwarded meanwhile, children reaped, and nobody stays frozen."""
-        self.acting.freezer.release()
+        self.acting.end()
         until_s = time.monotonic() + seconds
-        while self.init.status is None and not (self.roots is not None and self.init.stopped_from_outside):
-            now_s = time.monotonic()
-            if now_s >= until_s:
-                break
-            self.init.pump(min(until_s - now_s, self.workers.enforce(now_s), self.init.enforce_stop(now_s)))
-            self.workers.drain()
+        while not self._over and (left_s := until_s - time.monotonic()) > 0:
+            self.init.pump(left_s)
 
     def _own_fault(self, error: Exception, goes_on: bool) -> None:
         try:
@@ -187,37 +185,23 @@ class Watch:
             self.wakeups.follow_ends(self.roots)
         while True:
             self.handle(self.init.take_backlog())
-            if self.init.status is not None or (self.roots is not None and self.init.stopped_from_outside):
+            if self._over:
                 return
-            now_s = time.monotonic()
-            self._reload(now_s)
-            self._hear_teller(now_s)
-            self._probe(now_s)
-            if now_s >= next_s or self._woken():
+            self._reload()
+            for probe in self.prober.take() if self.prober is not None else ():
+                self.decide(probe)
+            if time.monotonic() >= next_s or self._woken():
                 reading = self.step()
                 if self.roots is not None and not reading.processes:
                     return
                 now_s = time.monotonic()
                 next_s = now_s + self.state.wait_s
                 self.acting.retain(now_s)
-            if self.reacting is not None:
-                self.reacting.look()
-            patience_s = min(self.workers.enforce(now_s), self.acting.thaw(now_s), self.init.enforce_stop(now_s))
-            if self.lives is not None and self.lives.reloader is not None:
-                patience_s = min(patience_s, self.lives.reloader.left_s)
-            if self.teller is not None:
-                patience_s = min(patience_s, self.teller.left_s)
-            if self.prober is not None:
-                patience_s = min(patience_s, self.prober.left_s)
-            if self.acting.shipper is not None:
-                patience_s = min(patience_s, self.acting.shipper.look(now_s, self.state.last))
-            self.init.pump(min(next_s - now_s, patience_s, self.serving.enforce(now_s)))
-            self.workers.drain()
-            self.serving.look()
+            self.init.pump(next_s - time.monotonic())
 
     def _woken(self) -> bool:
         """Whether something asks for a sample before its time."""
-        why = self.wakeups.take(self.init.ready)
+        why = self.wakeups.take()
         last = self.state.last
         if why != "cpu" or last is None:
             return bool(why)
@@ -237,12 +221,11 @@ class Watch:
         if self.sampler.place is not place:
             self.journal.emit("warning", "cgroup.moved", limit_bytes=reading.limit_bytes, use_bytes=reading.use_bytes,
                               path=next(iter(self.sampler.place.memory), None))  # fmt: skip
-            self.wakeups.close()
-            self.wakeups = Wakeups(self.init.poller, self.sampler.place)
-            if self.roots is not None:
-                self.wakeups.follow_ends(self.roots)
+            self.wakeups.move(self.sampler.place)
         self._notice(reading)
         reading = self._with_extra(reading)
+        if self.shipper is not None:
+            self.shipper.headroom_bytes = reading.headroom_bytes
         decision = decide.decide(self.state, reading, self.policy, reading.at_s)
         self.state = decision.state
         journal = self.journal
@@ -261,7 +244,7 @@ class Watch:
         self.carry_out(decision)
         if self.teller is not None:
             self.teller.tell(reading, self.state, self.policy.levels)
-        self._floods.tell(reading.at_s)
+        self.floods.tell(reading.at_s)
         journal.release()
         return reading
 
@@ -276,17 +259,6 @@ class Watch:
                 self.journal.emit("warning", "capability.missing", capability=what, reason=reason, hint=hint)
         return replace(reading, extra=extra)
 
-    def _probe(self, now_s: float) -> None:
-        """Decide on what probes told."""
-        if self.prober is None:
-            return
-        probes = self.prober.take(now_s)
-        for level, name, fields in self.prober.news:
-            self.journal.emit(level, name, **fields)
-        self.prober.news.clear()
-        for probe in probes:
-            self.decide(probe)
-
     def _notice(self, reading: Sample) -> None:
         """What the kernel did meanwhile; thresholds follow a limit that changed."""
         before = self.noticed
@@ -297,7 +269,7 @@ class Watch:
         if limit is None or (limit, high) == (before.limit_bytes, before.high_bytes):
             return
         levels, beyond = thresholds.levels_under(self.config, limit, high, reading.in_cgroup)
-        self.policy = replace(self.policy, levels=levels_of(levels))
+        self.policy = replace(self.policy, levels=policy.levels(levels))
         # Of nested groups now one may bind and now the other: each turn is told once.
         if self.journal.once(f"limit {before.limit_bytes} {before.high_bytes} {limit} {high}"):
             self.journal.emit("warning" if beyond else "info", "limit.changed", from_bytes=before.limit_bytes,
@@ -326,6 +298,7 @@ class Watch:
         """End the target so that its next life begins. `why`: one of `restart.ASKED`, or MEMORY; STOP: for good."""
         if why == restart.STOP:
             self.init.stopped_from_outside = True
+            self.finishing.hurried |= self.finishing.stays
         elif self.lives is None or self.lives.ended_for:
             return
         else:
@@ -337,29 +310,20 @@ class Watch:
                           why=why, reason=reason, patience_s=self.config.stop_timeout)  # fmt: skip
         self.init.end_target(time.monotonic())
 
-    def _reload(self, now_s: float) -> None:
+    def _reload(self) -> None:
         """Files that changed end this life; what comes while it ends is what the next one begins with."""
-        if self.lives is None or self.lives.reloader is None:
-            return
-        change = self.lives.changed(now_s)
-        for level, name, fields in self.lives.reloader.news:
-            self.journal.emit(level, name, **fields)
-        self.lives.reloader.news.clear()
-        if change is not None and not self.lives.ended_for:
+        change = self.lives.changed() if self.lives is not None else None
+        if change is not None and self.lives is not None and not self.lives.ended_for:
             self.journal.emit("info", "reload.triggered", **change)
             self.end_life("reload", f"{change['count']} files changed")
-
-    def _hear_teller(self, now_s: float) -> None:
-        for level, name, fields in self.teller.take(now_s) if self.teller is not None else ():
-            self.journal.emit(level, name, **fields)
 
     def _state_changed(self, fields: Mapping[str, Any]) -> None:
         if fields.get("guilty_pid"):
             self.acting.note_guilty(fields)
         if fields["to"] in ("critical", "profiling") and fields["from"] != "profiling":
             self.journal.alarm(fields["to"])
-            if self.acting.shipper is not None:
-                self.acting.shipper.want("all", time.monotonic(), self.state.last)
+            if self.shipper is not None:
+                self.shipper.want("all", time.monotonic())
 
     def _action_ended(self, ended: ActionEnded | None) -> None:
         if ended is None:
@@ -380,12 +344,12 @@ class Watch:
         """Log and route it."""
         for entry in backlog:
             if isinstance(entry, pid1.Forwarded):
-                self._floods.add(entry, time.monotonic())
+                self.floods.add(entry, time.monotonic())
             elif (found := self.workers.ended(entry.pid, entry.status)) is not None:
                 if self.reacting is not None and found[0].start.kind in REACTIONS:
                     self.reacting.ended(*found)
                 else:
-                    self._action_ended(self.acting.ended(*found, self.state.last))
+                    self._action_ended(self.acting.ended(*found))
             elif self.config.log_level != "debug":
                 continue  # thousands of orphans must not cost a thought each
             elif self.init.target is None or entry.pid != self.init.target.pid:
@@ -393,103 +357,7 @@ class Watch:
 
     def finish(self) -> int:
         """Let workers keep what they have, end what is left of the group, write the record; the exit code."""
-        self.acting.ending = True
-        self.acting.freezer.release()
-        if self.prober is not None:
-            self.prober.end()
-        now_s = time.monotonic()
-        self.journal.tally.oom_kills_of_others = self.noticed.others(now_s)
-        deadline_s = now_s + _FINISH_S
-        if self.acting.shipper is not None:
-            self.acting.shipper.leave()
-        for worker in self._evidence_workers():
-            worker.ask_to_end(now_s)
-        while True:
-            now_s = time.monotonic()
-            left_s = self.init.group_left(now_s) if self.roots is None else None
-            if left_s is None and (not self._evidence_workers() or now_s >= deadline_s):
-                break
-            timeout_s = min(deadline_s - now_s if now_s < deadline_s else 1.0, self.workers.enforce(now_s))
-            self.init.pump(min(timeout_s, left_s) if left_s is not None else timeout_s)
-            self.workers.drain()
-            self._hear_teller(now_s)
-            self.serving.look()
-            self.handle(self.init.take_backlog())
-        for worker in self._evidence_workers():
-            worker.kill()
-        self._floods.tell(float("inf"))
-        tally = self.journal.tally
-        tally.oom_kills = self.sampler.oom_kills() or tally.oom_kills
-        self.sampler.close()  # first: its descriptors may be the last that the end record can get
-        final = self.journal.end()
-        again = self.lives is not None and self.lives.judge(self.init).again
-        self.serving.run_ended(final, again=again)
-        self._last_reactions(again)
-        self._ship_the_rest()
-        self.wakeups.close()
-        self.workers.close()
-        if self.teller is not None:
-            self.teller.life_ended(again=again)
-            if not again:
-                self.teller.end()
-        if self.lives is not None:  # another life's begins where this one's ended
-            self.config.facts.oom_kills = tally.oom_kills
-            self.journal.close()
-        return self.init.code
-
-    def _evidence_workers(self) -> list[Worker]:
-        return [worker for worker in self.workers.running.values() if worker.start.kind not in REACTIONS]
-
-    def _told_to_end(self, backlog: list[pid1.Ended | pid1.Forwarded]) -> bool:
-        """Whether a signal among these means it: not a window's new size, say."""
-        ending = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, self.config.stop_signal)
-        return any(isinstance(entry, pid1.Forwarded) and entry.signal in ending for entry in backlog)
-
-    def _last_reactions(self, again: bool) -> None:
-        """Stay for hooks and messages, which the target's end may have caused; a signal now ends that.
-
-        `again`: another life follows.
-        """
-        if self.reacting is None:
-            return
-        while (left_s := self.reacting.last(time.monotonic(), again=again)) is not None:
-            self.init.pump(min(left_s, self.workers.enforce(time.monotonic())))
-            self.workers.drain()
-            self._hear_teller(time.monotonic())
-            self.serving.look()
-            backlog = self.init.take_backlog()
-            self.reacting.hurried |= self._told_to_end(backlog)
-            self.handle(backlog)
-        for worker in self.workers.running.values():
-            worker.kill()
-
-    def _ship_the_rest(self) -> None:
-        """Stay until the end's evidence is away, but no longer than is set, and not when a signal comes meanwhile.
-
-        Before another life there is the time that it waits anyway: a crash loop may never have another. Where that is
-        short, the next life's shipping begins with what this one left.
-        """
-        shipper = self.acting.shipper
-        verdict = self.lives.judge(self.init) if self.lives is not None else None
-        if shipper is None:
-            return
-        began_s = time.monotonic()
-        if verdict is not None and verdict.again and not verdict.for_change:
-            if verdict.wait_s < _LEAST_STAY_S:
-                return
-            shipper.most_s = verdict.wait_s
-        if self.reacting is not None and self.reacting.hurried:
-            return
-        shipper.stopped = self.init.stopped_from_outside
-        while (left_s := shipper.last(time.monotonic())) is not None:
-            self.init.pump(left_s)
-            self.workers.drain()
-            self._hear_teller(time.monotonic())
-            backlog = self.init.take_backlog()
-            shipper.hurried |= self._told_to_end(backlog)
-            self.handle(backlog)
-        if verdict is not None:
-            verdict.wait_s = max(0.0, verdict.wait_s - (time.monotonic() - began_s))
+        return self.finishing.run()
 
 
 def watch_target(init: pid1.Init, config: Config, lives: Lives | None = None) -> int:

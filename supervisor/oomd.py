@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Collection
 from typing import Any, NoReturn
 
 from supervisor import cgroup, listening, pid1, prekill, run, varlink
@@ -79,12 +80,10 @@ class Hook:
         """Answer until told to end; then let oomd go on, and kills that are under way keep what they have."""
         self.emit("info", "prekill.listening", path=str(next(iter(self._listeners.values())).getsockname()),
                   patience_s=self._deadline_s, evidence=self._config.profiles_dir)  # fmt: skip
+        self._init.parts.append(self)
         while not self._init.stopped_from_outside:
-            self._step(self._patience(time.monotonic()))
-        for fd, listener in self._listeners.items():
-            self._init.poller.unregister(fd)
-            listener.close()
-        self._listeners.clear()
+            self._step(None)
+        self.end()
         for kill in self._kills.values():
             self._through(kill)
             _signal(kill.pid, signal.SIGTERM)
@@ -92,8 +91,17 @@ class Hook:
         while self._kills and time.monotonic() < until_s:
             self._step(until_s - time.monotonic())
 
-    def _patience(self, now_s: float) -> float | None:
-        """Seconds until something is due; what is due is done."""
+    def end(self) -> None:
+        """Listen no more."""
+        for fd, listener in self._listeners.items():
+            self._init.poller.unregister(fd)
+            listener.close()
+        self._listeners.clear()
+
+    def look(self, now_s: float, ready: Collection[int]) -> float:
+        """Serve who can be served, do what is due; seconds until something is due again."""
+        for fd in ready:
+            self._serve_one(fd)
         due: list[float] = []
         for kill in self._kills.values():
             if kill.waiting and now_s >= kill.due_s:
@@ -108,7 +116,7 @@ class Hook:
                 self._close(connection)
             else:
                 due.append(connection.since_s + _IDLE_S)
-        return max(0.0, min(due) - now_s) if due else None
+        return max(0.0, min(due) - now_s) if due else float("inf")
 
     def _step(self, timeout_s: float | None) -> None:
         self._init.pump(timeout_s)
@@ -118,15 +126,16 @@ class Hook:
                 if entry.status:
                     self.emit("error", "prekill.failed", cgroup=kill.group, reason="its process failed",
                               hint="report it with the lines above", code=pid1.exit_code(entry.status))  # fmt: skip
-        for fd in self._init.ready:
-            if fd in self._listeners:
-                self._accept(self._listeners[fd])
-            elif fd in self._connections:
-                self._serve(self._connections[fd])
-            else:
-                for kill in self._kills.values():
-                    if kill.fd == fd and _is_through(fd):
-                        self._through(kill)
+
+    def _serve_one(self, fd: int) -> None:
+        if fd in self._listeners:
+            self._accept(self._listeners[fd])
+        elif fd in self._connections:
+            self._serve(self._connections[fd])
+        else:
+            for kill in self._kills.values():
+                if kill.fd == fd and _is_through(fd):
+                    self._through(kill)
 
     # -- callers --------------------------------------------------------------------------------------------------
 

@@ -11,11 +11,14 @@ import os
 import select
 import time
 
+from supervisor.dispositions import at_default, group_members, is_stopped
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from supervisor.config import Config
     from supervisor.keys import Keys
     from supervisor.launch import Target
+    from supervisor.part import Part
 
 # signal(7): raised by the process's own faults, or not to be had.
 _OWN = ("KILL", "STOP", "CHLD", "SEGV", "BUS", "FPE", "ILL", "ABRT", "TRAP", "SYS")
@@ -23,7 +26,6 @@ NEVER_FORWARDED = frozenset(int(getattr(_signal, f"SIG{name}")) for name in _OWN
 STOPS = frozenset((int(_signal.SIGTSTP), int(_signal.SIGTTIN), int(_signal.SIGTTOU)))
 _FROM_TERMINAL = frozenset((int(_signal.SIGTTIN), int(_signal.SIGTTOU)))
 _PIPE_BYTES = 65536
-_LOOKS, _LOOK_S = 100, 0.002
 _LONGEST_WAIT_S = 3600.0  # poll(2) takes no infinity
 _MOST_AT_ONCE = 1000  # children reaped before signals get their turn again
 
@@ -71,7 +73,11 @@ class Init:
         self._read_end, self._write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.poller = select.poll()
         self.poller.register(self._read_end, select.POLLIN)
-        self.ready: set[int] = set()  # what the last poll told of, whoever registered it
+        self.parts: list[Part] = []
+        self.alone = False  # nobody else's descriptor wakes it, and no part gets its turn
+        self._own_poller = select.poll()
+        self._own_poller.register(self._read_end, select.POLLIN)
+        self._ready: set[int] = set()  # what the last poll told of, whoever registered it
 
     def begin(self, target: Target | None) -> None:
         """Serve this target from now on; the one before it, if any, is gone with its group."""
@@ -113,11 +119,12 @@ class Init:
     def _record(self, number: int, frame: object) -> None:
         self._recorded.add(number)
 
-    def wait(self, timeout_s: float | None) -> list[int]:
+    def wait(self, timeout_s: float) -> list[int]:
         """Wait for signals or until the timeout; the numbers that came, in order, SIGCHLD included."""
-        wait_ms = None if timeout_s is None else max(0.0, min(timeout_s, _LONGEST_WAIT_S)) * 1000
-        self.ready = {fd for fd, _ in self.poller.poll(wait_ms)}
-        if self._read_end not in self.ready:
+        wait_ms = max(0.0, min(timeout_s, _LONGEST_WAIT_S)) * 1000
+        poller = self._own_poller if self.alone else self.poller
+        self._ready = {fd for fd, _ in poller.poll(wait_ms)}
+        if self._read_end not in self._ready:
             return []
         try:
             data = os.read(self._read_end, _PIPE_BYTES)
@@ -187,7 +194,7 @@ class Init:
         target = self.target
         if target is None or self.status is not None:
             return self.send(number)
-        pids = [target.pid] if self.config.forward == "child" else _group_members(target.pid)
+        pids = [target.pid] if self.config.forward == "child" else group_members(target.pid)
         idle = [pid for pid in pids if at_default(pid, number)]
         error = self.send(number)
         for pid in idle:
@@ -239,13 +246,25 @@ class Init:
             self.keys.end()
 
     def pump(self, timeout_s: float | None) -> None:
-        """Wait, forward, reap: what came of it waits in the backlog.
+        """Wait, forward, reap: what came of it waits in the backlog. Every part gets its turn before and after.
 
         Forwarding comes first: as long as the target isn't reaped nobody else can have its pid.
         """
-        numbers = self.wait(0 if self._more_to_reap else timeout_s)
+        patience_s = min(self._look(), float("inf") if timeout_s is None else timeout_s)
+        numbers = self.wait(0 if self._more_to_reap else patience_s)
         self._backlog += self.forward(numbers)
         self._backlog += self.reap()
+        self._look()
+
+    def _look(self) -> float:
+        """Give every part its turn; seconds until one of them is due."""
+        now_s = time.monotonic()
+        patience_s = self.enforce_stop(now_s)
+        if not self.alone:
+            ready, self._ready = self._ready, set()
+            for part in tuple(self.parts):
+                patience_s = min(patience_s, part.look(now_s, ready))
+        return patience_s
 
     def take_backlog(self) -> list[Ended | Forwarded]:
         """What happened since the last call."""
@@ -299,7 +318,7 @@ class Init:
     def _target_stopped(self, number: int) -> None:
         """A stopped target stops guard, so that the shell sees its job stopped; where that can't be, it runs on."""
         target, terminal = self.target, self.terminal
-        if target is None or terminal is None or not _is_stopped(target.pid):
+        if target is None or terminal is None or not is_stopped(target.pid):
             return
         if number in _FROM_TERMINAL and terminal.guard_in_front():
             terminal.give(target.pid)
@@ -356,60 +375,17 @@ def _parent_is_outside() -> bool:
         return True
 
 
-def _status_fields(pid: int) -> dict[bytes, bytes]:
-    try:
-        with open(f"/proc/{pid}/status", "rb", buffering=0) as file:
-            lines = (file.readall() or b"").splitlines()
-    except OSError:
-        return {}
-    return {name: value.strip() for name, _, value in (line.partition(b":") for line in lines)}
-
-
-def _is_stopped(pid: int) -> bool:
-    """Whether it is still stopped; where that can't be read, it was when it was reported."""
-    return _status_fields(pid).get(b"State", b"T")[:1] in (b"T", b"t")
-
-
-def at_default(pid: int, number: int) -> bool:
-    """Whether this signal has its default effect there: not caught, ignored or blocked for longer than a moment."""
-    for _ in range(_LOOKS):
-        fields = _status_fields(pid)
-        caught, ignored, blocked = (fields.get(name) for name in (b"SigCgt", b"SigIgn", b"SigBlk"))
-        if caught is None or ignored is None or blocked is None:
-            return False
-        if (int(caught, 16) | int(ignored, 16)) >> (number - 1) & 1:
-            return False
-        if not int(blocked, 16) >> (number - 1) & 1:
-            return True
-        if fields.get(b"State", b"S")[:1] == b"S":
-            return False
-        time.sleep(_LOOK_S)  # it runs: shells block everything for a moment around a fork or a wait
-    return False
-
-
-def _group_members(group: int) -> list[int]:
-    """The processes of a group, its leader alone where /proc can't be read."""
-    try:
-        names = os.listdir("/proc")
-    except OSError:
-        return [group]
-    found = []
-    for name in names:
-        try:
-            if name.isdigit() and os.getpgid(int(name)) == group:
-                found.append(int(name))
-        except OSError:
-            continue
-    return found
-
-
 def serve(init: Init) -> int:
     """A plain init: forward and reap until the target and its group are gone; the exit code."""
-    while init.status is None:
-        init.pump(None)
-        init.take_backlog()
-    while (pause := init.group_left(time.monotonic())) is not None:
-        init.pump(pause)
-        init.take_backlog()
-    init.reap()
+    init.alone = True
+    try:
+        while init.status is None:
+            init.pump(None)
+            init.take_backlog()
+        while (pause := init.group_left(time.monotonic())) is not None:
+            init.pump(pause)
+            init.take_backlog()
+        init.reap()
+    finally:
+        init.alone = False
     return init.code

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from supervisor import triggers
+from supervisor import thresholds, triggers
+from supervisor.config import Config
 from supervisor.model import STATES, Effect, Process, Sample, Start
 
 MIB = 1 << 20
@@ -127,3 +128,21 @@ def growth_bytes(process: Process, baselines: Mapping[tuple[int, int], Baseline]
     rss = process.rss_bytes or 0
     baseline = baselines.get(process.identity)
     return rss - (baseline.rss_bytes if baseline else rss)
+
+
+def of_config(config: Config, start_s: float = 0.0) -> Policy:
+    """The part of the settings that deciding needs. `start_s`: what guard's own start took, as a worker's does."""
+    at = config.restart_at
+    metric = "cgroup" if at is not None and at.share is not None and config.facts.in_cgroup else config.metric
+    restart_at = Level("restart-at", metric, at.size_bytes, at.share) if at is not None else None
+    return Policy(
+        levels(config.levels), config.interval, config.cooldown, config.max_actions, profile=not config.no_profiling,
+        ready_s=min(max(0.5, 5 * start_s), 2.0), restart_at=restart_at,
+        rules=triggers.rules_of(config),
+        heap_agent=config.heap_agent != "none",
+    )  # fmt: skip
+
+
+def levels(found: Iterable[thresholds.Level]) -> tuple[Level, ...]:
+    """Thresholds as deciding needs them."""
+    return tuple(Level(level.name, level.metric, level.threshold.size_bytes, level.threshold.share) for level in found)

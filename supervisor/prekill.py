@@ -82,6 +82,7 @@ class Prekill:
         self.init.install()
         self._journal = _Journal(self.init, config, asked, processes[0])
         self._acting = Acting(self.init, config, self._journal)
+        self.init.parts.append(self._acting.workers)
         self._sampler = sample.Sampler(
             config.facts.place, config.facts.memory_bytes, config.metric, tuple(process.pid for process in processes)
         )
@@ -156,9 +157,7 @@ class Prekill:
     def _step(self, until_s: float) -> None:
         """Wait for workers until then, and take what they bring."""
         workers = self._acting.workers
-        now_s = time.monotonic()
-        self.init.pump(max(0.0, min(until_s - now_s, workers.enforce(now_s))))
-        workers.drain()
+        self.init.pump(max(0.0, until_s - time.monotonic()))
         for entry in self.init.take_backlog():
             if not isinstance(entry, pid1.Ended) or (found := workers.ended(entry.pid, entry.status)) is None:
                 continue
@@ -208,7 +207,7 @@ class Prekill:
         while workers.running:
             self._step(time.monotonic() + 1.0)
         self._journal.end()
-        workers.close()
+        workers.end()
         self._journal.close()
 
 

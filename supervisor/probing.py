@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import select
-import time
+from collections.abc import Callable, Collection
 from typing import Any
 
 from supervisor.config import Config
@@ -19,9 +19,14 @@ _FIRST_S = 0.5
 
 
 class Prober:
-    """The process that probes, and what came of it. `news` waits in it: events (level, name, fields) for the log."""
+    """The process that probes, a part. `tell` logs: (level, name, **fields)."""
 
-    def __init__(self, config: Config, response_s: float | None, poller: select.poll, helpers: set[int]) -> None:
+    def __init__(
+        self, config: Config, response_s: float | None, poller: select.poll, helpers: set[int],
+        tell: Callable[..., None],
+    ) -> None:  # fmt: skip
+        self._tell = tell
+        self._found: list[Probe] = []
         self._helper = Helper("probe.py", poller, helpers, secret=True)
         self._spec: dict[str, Any] = {
             "url": config.probe,
@@ -30,35 +35,34 @@ class Prober:
         }
         self._patience_s = self._spec["timeout_s"] + config.probe_interval + _SILENCE_S
         self._heard_s = float("inf")
-        self.news: list[tuple[str, str, dict[str, Any]]] = []
         self._helper.begin_in(_FIRST_S)
 
-    @property
-    def left_s(self) -> float:
-        """Seconds until there is something to do besides reading."""
-        silence_s = self._heard_s + self._patience_s - time.monotonic() if self._helper.heard else float("inf")
-        return min(self._helper.left_s, max(0.0, silence_s))
-
-    def take(self, now_s: float) -> list[Probe]:
+    def take(self) -> list[Probe]:
         """What came of probes since the last call."""
-        helper = self._helper
+        found, self._found = self._found, []
+        return found
+
+    def look(self, now_s: float, ready: Collection[int]) -> float:
+        """Hear what it tells, begin it again when it is time; seconds until it was silent for too long."""
+        helper, before = self._helper, len(self._found)
         if helper.due(now_s):
             helper.begin(self._spec)
             self._heard_s = now_s
-        found: list[Probe] = []
         for told in helper.take():
             outcome, elapsed_s = told.get("outcome"), told.get("elapsed_s")
             if outcome in OUTCOMES and isinstance(elapsed_s, int | float):
                 helper.well()
                 self._heard_s = now_s
-                found.append(Probe(str(outcome), float(elapsed_s), str(told.get("said", ""))[:300]))
+                self._found.append(Probe(str(outcome), float(elapsed_s), str(told.get("said", ""))[:300]))
         if helper.heard and now_s - self._heard_s >= self._patience_s:
             helper.give_up(f"it said nothing for {human_duration(self._patience_s)}")
         if helper.failed:
-            fields = {"reason": helper.failed, "again_s": helper.again_s, "hint": "guard doctor"}
-            self.news.append(("warning", "prober.failed", fields))
+            self._tell("warning", "prober.failed", reason=helper.failed, again_s=helper.again_s, hint="guard doctor")
             helper.failed = ""
-        return found
+        if len(self._found) > before:
+            return 0.0
+        silence_s = self._heard_s + self._patience_s - now_s if helper.heard else float("inf")
+        return min(helper.left_s, max(0.0, silence_s))
 
     def end(self) -> None:
         """End it."""

@@ -227,6 +227,7 @@ class _Session:
         self.pid = pid
         self.command = command
         self.workers = workers.Workers(init.poller)
+        init.parts.append(self.workers)
         self.outcome = Outcome(place, pid, command)
         duration = wish.duration_s
         self._duration_s = duration if init.target is not None else duration or PID_DURATION_S
@@ -301,7 +302,7 @@ class _Session:
                 left_s = self.init.group_left(now_s)
                 if left_s is None and not self.workers.running:
                     break
-            self._step(now_s, left_s)
+            self._step(left_s)
         self.init.reap()
 
     def _target_ended(self, now_s: float) -> None:
@@ -312,14 +313,13 @@ class _Session:
     def follow_worker(self) -> None:
         """Wait for the workers; what asks guard to end asks them to keep what they have."""
         while self.workers.running:
-            self._step(time.monotonic(), None)
+            self._step(None)
 
-    def _step(self, now_s: float, left_s: float | None) -> None:
-        wait_s = min(self.workers.enforce(now_s), left_s if left_s is not None else 3600.0)
+    def _step(self, left_s: float | None) -> None:
+        wait_s = left_s if left_s is not None else float("inf")
         if self._progress.shown:
             wait_s = min(wait_s, _TICK_S)
         self.init.pump(max(0.0, wait_s))
-        self.workers.drain()
         for entry in self.init.take_backlog():
             if isinstance(entry, pid1.Forwarded):
                 if self.init.target is None and entry.signal in _ENDS:

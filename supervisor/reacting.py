@@ -7,17 +7,18 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from supervisor import pid1, reactions
 from supervisor.config import Config
+from supervisor.dispositions import at_default
 from supervisor.journal import Journal
 from supervisor.model import Start
 from supervisor.quantities import masked_url, signal_name
 from supervisor.reactions import Reaction
 from supervisor.store import command_name
-from supervisor.workers import GRACE_S, REACTIONS, Worker, Workers
+from supervisor.workers import REACTIONS, Worker, Workers
 
 SPOOL = "spool"
 _MOST_WAITING = 16
@@ -26,17 +27,12 @@ _LATE = {
     "notify": "it wasn't delivered in time, and waits for the next start",
     "pyroscope": "it wasn't pushed in time",
 }
-# At the end of a run guard stays this long for messages and profiles; messages that aren't away by then wait on disk
-# for the next start.
-_LAST_MESSAGES_S = 5.0
-# The same after a stop asked from outside, and for hooks without a time of their own: `docker stop` kills after 10 s.
-_STOPPED_S, _STOPPED_HOOK_S = 2.0, 4.0
 # Signals whose meaning is to end a process; others would only end one that isn't prepared for them.
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL, signal.SIGABRT)
 
 
 class Reacting:
-    """The reactions of one run. `roots`: processes that were there before guard, which get its signals."""
+    """The reactions of one run, a part. `roots`: processes that were there before guard, which get its signals."""
 
     def __init__(
         self, init: pid1.Init, config: Config, journal: Journal, workers: Workers, roots: tuple[int, ...] | None
@@ -49,9 +45,6 @@ class Reacting:
         self._waiting: deque[tuple[Reaction, dict[str, Any]]] = deque()
         self._known: dict[str, Any] = {}  # the last figures of the run
         self._pushed: str | None = None  # the profile that is being pushed
-        self.hurried = False  # a signal came while guard stayed for the last of them
-        self._deadline_s = float("inf")
-        self._hooking = False
         if config.notify is not None and journal.life == 1 and self._spooled():
             self._waiting.append((Reaction("notify", "ok", "messages that an earlier run left"), {}))
 
@@ -67,7 +60,7 @@ class Reacting:
         except OSError:
             return False
 
-    def look(self) -> None:
+    def look(self, now_s: float, ready: Collection[int]) -> float:
         """Do what events since the last call ask for, as far as it can begin now."""
         heard = self._journal.heard
         while heard:
@@ -87,6 +80,7 @@ class Reacting:
                 if found is not None:
                     self._waiting.remove(found)
                     self._begin(*found)
+        return float("inf")
 
     def _told(self, name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         journal, target = self._journal, self._init.target
@@ -148,7 +142,7 @@ class Reacting:
         else:
             self._tell("warning", "failed", reaction, tried=f"{start.kind} for {elapsed_s} s", elapsed_s=elapsed_s,
                        **result)  # fmt: skip
-        self.look()
+        self.look(time.monotonic(), ())
 
     def _signal(self, reaction: Reaction) -> None:
         """Send the target its signal; one that would end a process which doesn't wait for it is left out."""
@@ -156,7 +150,7 @@ class Reacting:
         pids = self._roots or ((self._init.target.pid,) if self._init.target is not None else ())
         for pid in pids if self._init.status is None else ():
             fields = {"action": "signal", "state": reaction.state, "pid": pid, "signal": name}
-            if reaction.number not in _ENDING and pid1.at_default(pid, reaction.number):
+            if reaction.number not in _ENDING and at_default(pid, reaction.number):
                 self._journal.emit("warning", "action.skipped", **fields, path=None,
                                    reason=f"process {pid} doesn't handle {name}, which would end it",
                                    hint=f"install a handler for {name} in the program")  # fmt: skip
@@ -170,35 +164,43 @@ class Reacting:
             else:
                 self._journal.emit("info", "action.finished", **fields, path=None, elapsed_s=0.0)
 
-    def last(self, now_s: float, *, again: bool = False) -> float | None:
-        """The run is over: seconds guard still stays for hooks and messages; None when there is nothing to stay for.
+    def end(self) -> None:
+        """Begin nothing any more."""
+        self._waiting.clear()
+        self._journal.heard = None
 
-        `again`: another life follows, which waits for no message: what isn't away by then waits on disk.
-        """
-        self.look()
-        running = [worker for worker in self._workers.running.values() if worker.start.kind in REACTIONS]
-        stopped = self._init.stopped_from_outside
-        messages_s = 0.0 if again else _STOPPED_S if stopped else _LAST_MESSAGES_S
-        hooks_s = self._config.hook_timeout + 5.0
-        if stopped and not self._config.values["hook-timeout"].explicit:
-            hooks_s = _STOPPED_HOOK_S
-        if self._deadline_s == float("inf"):
-            hooks = sum(entry[0].kind == "hook" for entry in self._waiting)
-            hooks += sum(worker.start.kind == "hook" for worker in running)
-            # A worker keeps to the hook's time itself: this is for one that doesn't.
-            self._deadline_s = now_s + max(messages_s, (hooks_s if stopped else hooks * hooks_s) if hooks else 0.0)
-            self._hooking = hooks > 0
-        hooking = any(worker.start.kind == "hook" for worker in running)
-        hooking |= any(entry[0].kind == "hook" for entry in self._waiting)
-        if self._hooking and not hooking:  # what is left are messages, all of them together
-            self._hooking = False
-            self._deadline_s = min(self._deadline_s, now_s + messages_s)
-        if self.hurried:
-            self._deadline_s = min(self._deadline_s, now_s)
-        if now_s >= self._deadline_s:
-            self._waiting.clear()
-            for worker in running:
+    def last(self, kinds: tuple[str, ...]) -> LastReactions:
+        """Those of these kinds as one of the last deeds."""
+        return LastReactions(self, kinds)
+
+    def left(self, kinds: tuple[str, ...]) -> int:
+        """How many of these kinds run or wait."""
+        waiting = sum(reaction.kind in kinds for reaction, _ in self._waiting)
+        return waiting + sum(worker.start.kind in kinds for worker in self._workers.running.values())
+
+    def drop(self, kinds: tuple[str, ...], now_s: float) -> None:
+        """Begin no more of these kinds, and ask those that run to end."""
+        self._waiting = deque(entry for entry in self._waiting if entry[0].kind not in kinds)
+        for worker in self._workers.running.values():
+            if worker.start.kind in kinds:
                 worker.ask_to_end(now_s)
-            if now_s >= self._deadline_s + 2 * GRACE_S:  # one that KILL doesn't end waits for a disk
-                return None
-        return min(max(0.05, self._deadline_s - now_s), 1.0) if running else None
+
+
+class LastReactions:
+    """Reactions that the end of a run waits for."""
+
+    def __init__(self, reacting: Reacting, kinds: tuple[str, ...]) -> None:
+        self._reacting = reacting
+        self._kinds = kinds
+
+    def begin_last(self, now_s: float, most_s: float) -> None:
+        """Nothing to begin: they begin when their turn comes."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether one runs or waits."""
+        return self._reacting.left(self._kinds) > 0
+
+    def give_up(self, now_s: float, *, told: bool) -> None:
+        """Ask them to end: a message that isn't away goes to the disk."""
+        self._reacting.drop(self._kinds, now_s)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import time
+from collections.abc import Callable, Collection
 from typing import Any
 
 from supervisor.config import Config
@@ -11,12 +12,14 @@ from supervisor.helper import Helper
 
 
 class Reloader:
-    """The process that watches files, and what it told. Everything it can't do is told once.
+    """The process that watches files, a part that lasts over all lives. `tell` logs: (level, name, **fields).
 
-    `news` waits in it: events (level, name, fields) for whoever has a log.
+    `change`: what changed since somebody last took it (`paths`, `count`), or None.
     """
 
-    def __init__(self, config: Config, poller: select.poll, helpers: set[int]) -> None:
+    def __init__(self, config: Config, poller: select.poll, helpers: set[int], tell: Callable[..., None]) -> None:
+        self.change: dict[str, Any] | None = None
+        self._tell = tell
         self._helper = Helper("watch.py", poller, helpers)
         never = [config.profiles_dir, *([config.log_file] if config.log_file else [])]
         self._spec: dict[str, Any] = {
@@ -25,36 +28,30 @@ class Reloader:
             "exclude": list(config.reload_exclude),
             "never": never,
         }
-        self.news: list[tuple[str, str, dict[str, Any]]] = []
 
     def begin(self, since: float) -> None:
         """Start it; changes after `since` (seconds since the epoch) count."""
         self._helper.begin(self._spec | {"since": since})
         self._tell_failure()
 
-    def take(self, now_s: float) -> dict[str, Any] | None:
-        """What changed since the last call (`paths`, `count`), or None."""
-        helper = self._helper
+    def look(self, now_s: float, ready: Collection[int]) -> float:
+        """Hear what changed, 0 if something did; begin it again when it is time, seconds until then."""
+        helper, taken = self._helper, False
         if helper.due(now_s):
             self.begin(time.time() - 2 * helper.again_s)
-        found: dict[str, Any] | None = None
         for told in helper.take():
             if "changed" in told:
                 paths = [str(path) for path in told["changed"]]
-                found = {"paths": paths, "count": int(told["count"]) + (found["count"] if found else 0)}
+                before = self.change["count"] if self.change is not None else 0
+                taken = True
+                self.change = {"paths": paths, "count": int(told["count"]) + before}
             elif "engine" in told:
                 helper.well()
                 level = "warning" if told["engine"] == "polling" else "info"
-                self.news.append((level, "reload.watching", {
-                    "engine": told["engine"], "reason": told.get("reason") or "", "paths": self._spec["directories"],
-                }))  # fmt: skip
+                self._tell(level, "reload.watching", engine=told["engine"], reason=told.get("reason") or "",
+                           paths=self._spec["directories"])  # fmt: skip
         self._tell_failure()
-        return found
-
-    @property
-    def left_s(self) -> float:
-        """Seconds until there is something to do besides reading."""
-        return self._helper.left_s
+        return 0.0 if taken else helper.left_s
 
     def end(self) -> None:
         """End it."""
@@ -62,8 +59,6 @@ class Reloader:
 
     def _tell_failure(self) -> None:
         if self._helper.failed:
-            self.news.append(("warning", "reload.failed", {
-                "reason": self._helper.failed, "again_s": self._helper.again_s,
-                "hint": "guard run --reload --reload-dir DIR with fewer files",
-            }))  # fmt: skip
+            self._tell("warning", "reload.failed", reason=self._helper.failed, again_s=self._helper.again_s,
+                       hint="guard run --reload --reload-dir DIR with fewer files")  # fmt: skip
             self._helper.failed = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from supervisor import telling
@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 
 class Serving:
-    """The clients of one life. The connections themselves outlast it (see `control`)."""
+    """The clients of one life, a part. The connections themselves outlast it (see `control`)."""
 
     def __init__(self, watch: Watch) -> None:
         """From now on they come to this run; who asked the life before for this one is told."""
         self._watch = watch
+        self._final: Mapping[str, Any] | None = None  # the end record
         lives, target, journal = watch.lives, watch.init.target, watch.journal
         known = lives.control if lives is not None else None
         self._control = known or Control(watch.init.poller)
@@ -29,19 +30,18 @@ class Serving:
             began = {"run": journal.run, "life": lives.number, "pid": target.pid if target else None}
             self._control.answer_all(("restart",), {"ok": True, **began, "evidence": journal.path})
 
-    def enforce(self, now_s: float) -> float:
-        """Drop who is silent for too long; seconds to the next look."""
-        return self._control.enforce(now_s)
-
-    def look(self) -> None:
-        """Serve who came by the last poll."""
+    def look(self, now_s: float, ready: Collection[int]) -> float:
+        """Serve who came, 0 if somebody did; drop who is silent for too long, seconds until somebody is."""
         journal = self._watch.journal
-        for asked in self._control.serve(self._watch.init.ready, time.monotonic()):
+        requests = self._control.serve(ready, now_s)
+        for asked in requests:
             self._take(asked)
         for name, fields in self._control.news:
             if journal.once(f"{name} {fields.get('uid')} {fields['reason']}"):
                 journal.emit("warning", name, **fields)
         self._control.news.clear()
+        left_s = self._control.enforce(now_s)
+        return 0.0 if requests else left_s
 
     def _take(self, asked: Asked) -> None:
         """Answer now, or when it is done."""
@@ -75,14 +75,19 @@ class Serving:
         if ended.asked:
             self._control.answer(ended.asked, telling.of_action(ended))
 
-    def run_ended(self, final: Mapping[str, Any], *, again: bool) -> None:
-        """Tell who waits. `again`: another life begins, before which others may still come."""
+    def run_ended(self, final: Mapping[str, Any]) -> None:
+        """Tell who waits. Others may still come: guard stays for the last deeds, or another life begins."""
         names = ("run", "outcome", "code", "signal", "elapsed_s")
         self._control.answer_all(("stop",), {"ok": True} | {name: final[name] for name in names})
         self._control.answer_all(telling.ACTIONS, refusal("the run ended first", f"guard postmortem {final['run']}"))
-        if not again:
-            self._control.close()
+        self._final = final
 
     def give_up(self) -> None:
         """Nobody is served any more."""
         self._control.close("guard has a fault of its own and watches no more")
+
+    def end(self) -> None:
+        """There is no other life: who asked for the end meanwhile is told, and nobody else heard."""
+        if self._final is not None:
+            self.run_ended(self._final)
+        self._control.close()

@@ -7,11 +7,12 @@ until nothing of this one does, and steps aside for it.
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from typing import Any
 
 from supervisor.config import Config
 from supervisor.journal import Journal
-from supervisor.model import Sample, Start
+from supervisor.model import Start
 from supervisor.quantities import masked_url
 from supervisor.shipping.target import parse
 from supervisor.workers import Worker, Workers
@@ -26,18 +27,15 @@ _LEFTOVERS_AFTER_S = 1.0
 _AGAIN_S, _LONGEST_S = 30.0, 600.0
 # A worker that can't be told to end is killed that long after its own time.
 _SPARE_S = 0.5
-# `docker stop` kills after 10 s, of which the target has had its part.
-_STOPPED_S = 3.0
 
 
 class Shipper:
-    """The shipping of one run."""
+    """The shipping of one run, a part of its watching and then one of its last deeds."""
 
     def __init__(self, config: Config, journal: Journal, workers: Workers) -> None:
         assert config.ship is not None
-        self.hurried = False  # a signal came while guard stayed for the last batch
-        self.most_s = float("inf")  # before another life: its wait
-        self.stopped = False  # somebody asked for the end, and will not wait for long
+        self.headroom_bytes: int | None = None  # of the last sample
+        self._hurried = False  # somebody told guard to end while it stayed for the last batch
         self._url = config.ship
         self._to = masked_url(config.ship)
         self._target = parse(config.ship)
@@ -51,15 +49,14 @@ class Shipper:
         self._asked = 0  # what the running batch is for
         self._dropped = False  # the running one was killed: nothing is said of it
         self._leaving = False
-        self._deadline_s = float("inf")
 
-    def want(self, scope: str, now_s: float, last: Sample | None) -> None:
+    def want(self, scope: str, now_s: float) -> None:
         """Ship this much as soon as may be: `evidence`, or `all` there is."""
         self._wanted = max(self._wanted, SCOPES.index(scope))
         self._again_s = 0.0
-        self.look(now_s, last)
+        self.look(now_s, ())
 
-    def look(self, now_s: float, last: Sample | None) -> float:
+    def look(self, now_s: float, ready: Collection[int]) -> float:
         """Begin what is due, if there is room and it isn't too soon after a failure; seconds to the next look."""
         if self._leaving:
             return float("inf")
@@ -71,7 +68,7 @@ class Shipper:
         due_s = max(self._again_s, 0.0 if self._wanted else self._leftovers_s)
         if now_s < due_s:
             return due_s - now_s
-        if last is not None and last.headroom_bytes < COST_BYTES[self._target.kind]:
+        if self.headroom_bytes is not None and self.headroom_bytes < COST_BYTES[self._target.kind]:
             return float("inf")  # the next sample may tell of room
         self._begin(self._wanted, not self._wanted, now_s, _BATCH_S if self._wanted else _LEFTOVERS_S)
         return float("inf")
@@ -95,7 +92,7 @@ class Shipper:
             why = error.strerror or str(error)
             self._failed(scope, {"reason": "worker", "said": why, "hint": "ulimit -n -u"}, 0.0)
 
-    def ended(self, worker: Worker, result: dict[str, Any], last: Sample | None) -> None:
+    def ended(self, worker: Worker, result: dict[str, Any]) -> None:
         """Tell what came of a batch, and begin the next."""
         now_s = time.monotonic()
         scope, leftovers = self._asked, result.pop("leftovers", False)
@@ -103,7 +100,7 @@ class Shipper:
         result.pop("paths", None)
         elapsed_s = round(now_s - worker.started_s, 3)
         self._asked = 0
-        if self.hurried and outcome != "ok":
+        if self._hurried and outcome != "ok":
             result |= {"reason": "interrupted", "said": "a signal told guard to end", "hint": ""}
         if self._dropped:
             self._dropped = False
@@ -120,7 +117,7 @@ class Shipper:
             if not scope and not leftovers:
                 self._leftovers_s = now_s
             self._failed(scope, result, elapsed_s)
-        self.look(now_s, last)
+        self.look(now_s, ())
 
     def _failed(self, scope: int, result: dict[str, Any], elapsed_s: float) -> None:
         """Told once a cause; tried again later and later, and by the next start."""
@@ -137,28 +134,27 @@ class Shipper:
         self._dropped = True
         worker.kill()
 
-    def leave(self) -> None:
+    def end(self) -> None:
         """The run is over: what is on its way goes once more with the last batch."""
         self._leaving = True
         worker = self._workers.of_kind(KIND)
         if worker is not None:
             self._drop(worker)
 
-    def last(self, now_s: float) -> float | None:
-        """After the end record: seconds guard still stays for the last batch; None when there is none to stay for."""
-        patience_s = min(self._config.ship_timeout, self.most_s)
-        if self.stopped and not self._config.values["ship-timeout"].explicit:
-            patience_s = min(patience_s, _STOPPED_S)
-        if self._deadline_s == float("inf"):
-            self._deadline_s = now_s + patience_s
-            if patience_s > 0 and self._workers.of_kind(KIND) is None:
-                self._begin(len(SCOPES) - 1, self._leftovers_s < float("inf"), now_s, max(0.1, patience_s - _SPARE_S))
+    def begin_last(self, now_s: float, most_s: float) -> None:
+        """After the end record: send all there is, which may take so long."""
+        if most_s > 0 and self._workers.of_kind(KIND) is None:
+            self._begin(len(SCOPES) - 1, self._leftovers_s < float("inf"), now_s, max(0.1, most_s - _SPARE_S))
+
+    @property
+    def busy(self) -> bool:
+        """Whether a batch is on its way."""
+        return self._workers.of_kind(KIND) is not None
+
+    def give_up(self, now_s: float, *, told: bool) -> None:
+        """Kill it: what it has sent is noted. `told`: somebody told guard to end."""
         worker = self._workers.of_kind(KIND)
-        if worker is None or now_s >= self._deadline_s + _SPARE_S:  # one that KILL doesn't end waits for a disk
-            return None
-        if self.hurried:
-            self._deadline_s = min(self._deadline_s, now_s)
-        if now_s >= self._deadline_s:
+        if worker is not None:
+            self._hurried |= told
             worker.timed_out = True
             worker.kill()
-        return max(_SPARE_S, self._deadline_s - now_s)

@@ -25,7 +25,7 @@ from supervisor import libc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from supervisor.cgroup import Place
     from supervisor.model import Sample
@@ -38,7 +38,7 @@ _PRESSURE = b"some 200000 2000000\0"
 
 
 class Wakeups:
-    """Registered in the init's one poll. `take` tells, after a wait, why a sample is due at once."""
+    """A part. `take` tells, after a wait, why a sample is due at once."""
 
     def __init__(self, poller: select.poll, place: Place) -> None:
         self._poller = poller
@@ -47,8 +47,12 @@ class Wakeups:
         self._ends: set[int] = set()  # pidfds
         self._clocks: dict[tuple[int, int], _Clock] = {}
         self._thresholds_of = 0
-        self._place = place
+        self._why = ""
         self.missing: dict[str, str] = {}
+        self._listen(place)
+
+    def _listen(self, place: Place) -> None:
+        self._place = place
         if place.memory:
             if place.memory_version == 1:
                 self._eventfd("oom", "memory.oom_control", "")
@@ -56,7 +60,15 @@ class Wakeups:
                 self._file("memory.events", os.O_RDONLY, b"")
             self._file("memory.pressure", os.O_RDWR, _PRESSURE)
 
-    def close(self) -> None:
+    def move(self, place: Place) -> None:
+        """The tree is in another group from now on."""
+        for fd in self._notices:
+            self._drop(fd)
+        self._notices.clear()
+        self._thresholds_of = 0
+        self._listen(place)
+
+    def end(self) -> None:
         """Give everything back."""
         for clock in self._clocks.values():
             clock.close()
@@ -66,17 +78,23 @@ class Wakeups:
         self._notices.clear()
         self._ends.clear()
 
-    def take(self, ready: Iterable[int]) -> str:
-        """What came, in a word (`memory.events`, `usage`, `cpu`, `end`); empty when nothing. `ready`: as poll told."""
-        found = ""
+    def look(self, now_s: float, ready: Collection[int]) -> float:
+        """Note what came, 0 if something did, and hear no more of it until the next sample."""
+        before, self._why = self._why, ""
         for fd in ready:
             if fd in self._notices and fd not in self._silent:
-                found = self._notices[fd][0]
+                self._why = self._notices[fd][0]
                 self._quiet(fd)
             elif fd in self._ends:
                 self._ends.discard(fd)
                 self._drop(fd)
-                found = "end"
+                self._why = "end"
+        came, self._why = bool(self._why), self._why or before
+        return 0.0 if came else float("inf")
+
+    def take(self) -> str:
+        """What came since the last call, in a word (`memory.events`, `usage`, `cpu`, `end`); empty when nothing."""
+        found, self._why = self._why, ""
         if not found and any(clock.due() for clock in self._clocks.values()):
             found = "cpu"
         return found

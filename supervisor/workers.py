@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import sys
+from collections.abc import Collection
 from typing import Any
 
 from supervisor import launch, sample
@@ -253,8 +254,14 @@ class Workers:
         """The running worker of an action, or None."""
         return next((worker for worker in self.running.values() if worker.start.kind == kind), None)
 
-    def drain(self) -> None:
-        """Read what workers print, so that none waits for a full pipe."""
+    def look(self, now_s: float, ready: Collection[int]) -> float:
+        """Read what they print, so that none waits for a full pipe; enforce deadlines, seconds to the next one."""
+        self._drain()
+        for worker in list(self.running.values()):
+            worker.enforce(now_s)
+        return min((worker.deadline_s - now_s for worker in self.running.values()), default=float("inf"))
+
+    def _drain(self) -> None:
         for fd, worker in list(self._open.items()):
             if not worker.drain():
                 self._poller.unregister(fd)
@@ -273,16 +280,12 @@ class Workers:
             worker.kill()  # what it started must not outlive it
         return worker, worker.result(status)
 
-    def close(self) -> None:
-        """Forget those that are left; they were killed."""
+    def end(self) -> None:
+        """Kill those that are left, and forget them."""
+        for worker in self.running.values():
+            worker.kill()
         for fd in self._open:
             self._poller.unregister(fd)
             os.close(fd)
         self._open.clear()
         self.running.clear()
-
-    def enforce(self, now_s: float) -> float:
-        """Enforce deadlines; seconds to the next one."""
-        for worker in list(self.running.values()):
-            worker.enforce(now_s)
-        return min((worker.deadline_s - now_s for worker in self.running.values()), default=float("inf"))

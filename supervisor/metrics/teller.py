@@ -9,7 +9,7 @@ import json
 import os
 import select
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from supervisor import sample
@@ -30,15 +30,13 @@ _LAST_WORD_S = 1.0
 LAST_PUSH_S = 2.0
 _SUMS = ("oom_kills", "samples", "dropped")
 
-News = tuple[str, str, dict[str, Any]]
-
 
 class Teller:
-    """What was counted over all lives, and the helper process that shows it."""
+    """What was counted over all lives, and the helper process that shows it. `emit` logs: (level, name, **fields)."""
 
-    def __init__(self, config: Config, init: Init) -> None:
+    def __init__(self, config: Config, init: Init, emit: Callable[..., None]) -> None:
         self._config = config
-        self._init = init
+        self._emit = emit
         self._helper = Helper("metrics/exporter.py", init.poller, init.helpers, fed=True)
         self._before: dict[str, float] = dict.fromkeys(_SUMS, 0)  # by lives that have ended
         self._seconds: dict[str, float] = {}
@@ -60,11 +58,6 @@ class Teller:
         if self._last:
             self._send()
 
-    @property
-    def left_s(self) -> float:
-        """Seconds until there is something to do besides telling."""
-        return self._helper.left_s
-
     def begin(self, journal: Journal, life: int) -> None:
         """A life begins: its figures are this journal's."""
         self._journal = journal
@@ -85,26 +78,23 @@ class Teller:
             trigger = str(fields.get("trigger"))
             self._fired[trigger] = self._fired.get(trigger, 0) + 1
 
-    def take(self, now_s: float) -> list[News]:
-        """Events of what the helper told, which is begun again where it ended. Has to be called after every poll."""
+    def look(self, now_s: float, ready: Collection[int]) -> float:
+        """Log what the helper told; begin it again where it ended, seconds until then."""
         helper = self._helper
         if helper.due(now_s):
             self._start()
-        news: list[News] = []
         for told in helper.take():
             if "serving" in told:
                 helper.well()
-                news.append(("info", "metrics.serving", {"what": told["serving"], "place": told.get("place")}))
+                self._emit("info", "metrics.serving", what=told["serving"], place=told.get("place"))
             elif "failed" in told:
-                news.append(("warning", "metrics.failed", {
-                    "what": told["failed"], "reason": told.get("reason"), "hint": told.get("hint"),
-                }))  # fmt: skip
+                self._emit("warning", "metrics.failed", what=told["failed"], reason=told.get("reason"),
+                           hint=told.get("hint"))  # fmt: skip
         if helper.failed:
-            news.append(("warning", "metrics.failed", {
-                "what": "helper", "reason": helper.failed, "again_s": helper.again_s, "hint": "guard doctor",
-            }))  # fmt: skip
+            self._emit("warning", "metrics.failed", what="helper", reason=helper.failed, again_s=helper.again_s,
+                       hint="guard doctor")  # fmt: skip
             helper.failed = ""
-        return news
+        return helper.left_s
 
     def tell(self, reading: Sample, state: State, levels: Iterable[Level]) -> None:
         """A sample, the state after it, the thresholds that hold."""
@@ -151,12 +141,20 @@ class Teller:
             self._journal = None
 
     def end(self) -> None:
-        """guard ends. Its last word goes out, for which a moment is given."""
+        """guard ends. The helper has its last word and ends by itself; until then this is `busy`."""
         self._helper.end()
-        patience_s = _LAST_WORD_S if self._config.otlp is None else LAST_PUSH_S + _LAST_WORD_S
-        deadline_s = time.monotonic() + patience_s
-        while self._helper.lives and (left_s := deadline_s - time.monotonic()) > 0:
-            self._init.pump(left_s)
+
+    def begin_last(self, now_s: float, most_s: float) -> None:
+        """As one of guard's last deeds: its end."""
+        self.end()
+
+    @property
+    def busy(self) -> bool:
+        """Whether the helper is still there."""
+        return self._helper.lives
+
+    def give_up(self, now_s: float, *, told: bool) -> None:
+        """It is waited for no longer: it ends a moment after guard, at the latest."""
 
     def _count_ticks(self, processes: tuple[Process, ...]) -> None:
         before, self._ticks = self._ticks, {process.identity: process.cpu_ticks for process in processes}

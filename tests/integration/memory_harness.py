@@ -55,7 +55,6 @@ def main(profiles: str, samples: int, orphans: int, events: int) -> None:
             watch.step()
             if number % 50 == 0:
                 init.pump(0)
-                watch.workers.drain()
                 watch.handle(init.take_backlog())
 
     reaped = 0
@@ -76,7 +75,7 @@ def main(profiles: str, samples: int, orphans: int, events: int) -> None:
         for number in range(count):
             os.kill(os.getpid(), signal.SIGCONT)
             init.pump(0)
-            watch._floods.tell(float("inf"))  # else it is one line a second
+            watch.floods.tell(float("inf"))  # else it is one line a second
             watch.handle(init.take_backlog())
             watch.journal.emit("warning", "state.changed", number=number, reason="x" * (number % 500))
 

@@ -216,3 +216,12 @@ def test_processes_that_are_only_watched_are_not_ended(start: Callable[..., Any]
         assert "didn't start them" in ctl(run, "stop", code=1).stderr
         sleeper.kill()
     assert run.end() == 0
+
+
+def test_a_stop_ends_a_hook_that_guard_stays_for(start: Callable[..., Any]) -> None:
+    """As a signal does; who asked is told how the run ended."""
+    run = start(["--on-exit", "sleep 987653"], ["sh", "-c", "exit 3"])
+    run.wait_for("action.started", action="hook", state="exit")
+    assert asked(run, "stop")["code"] == 3
+    assert run.end() == 3
+    run.wait_for("action.skipped", action="hook", reason="guard was told to end")

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -183,3 +184,27 @@ def test_it_says_what_is_missing(run_guard: Callable[..., Any], tmp_path: Path) 
     done = run_guard("run", "--reload", "--reload-dir", str(tmp_path / "none"), "--", "true")
     assert done.returncode == 2
     assert b"is no directory" in done.stderr
+
+
+def busy_s(pid: int) -> float:
+    """Processor time that this process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_change_during_an_end_hook_wakes_once_and_is_not_lost(start: Callable[..., Any], tmp_path: Path) -> None:
+    wait = tmp_path / "wait"
+    os.mkfifo(wait)
+    run = begin(start, tmp_path, "--on-exit", f"cat {wait}", "--reload-include", "*.py", "--hook-timeout", "50s")
+    (tmp_path / "app.py").write_text(script("two"))
+    run.wait_for("action.started", action="hook")
+    with open(wait, "w"):  # the hook lives as long as this
+        (tmp_path / "app.py").write_text(script("three"))
+        before_s, until_s = busy_s(run.process.pid), time.monotonic() + 2.0
+        while time.monotonic() < until_s:
+            assert busy_s(run.process.pid) - before_s < 0.15, "the poll returns again and again"
+            time.sleep(0.1)
+    says(run, "three")
+    wait.unlink()
+    wait.write_text("")
+    stop(run)

@@ -179,3 +179,11 @@ def test_a_program_that_is_being_replaced(start: Callable[..., Any], tmp_path: P
     run.process.send_signal(signal.SIGTERM)
     assert run.end() == 143
     assert subprocess.run(["ps", "--ppid", str(run.process.pid)], capture_output=True).returncode == 1
+
+
+def test_retention_reaches_lives_that_are_shorter_than_its_time(start: Callable[..., Any]) -> None:
+    run = start(["--restart", "always", "--keep-runs", "2"], ["true"])
+    run.wait_for("restart.scheduled", in_a_row=6)
+    run.process.send_signal(signal.SIGTERM)
+    assert run.end() == 0
+    assert 1 <= len(records(run)) <= 3

@@ -69,7 +69,7 @@ class Case:
     def end(self, **result: Any) -> None:
         worker, self.workers.running = self.workers.running, None
         outcome = {"outcome": "ok", "files": 1, "bytes": 10, "leftovers": False} | result
-        self.shipper.ended(worker, outcome, None)  # type: ignore[arg-type]
+        self.shipper.ended(worker, outcome)  # type: ignore[arg-type]
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +80,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_one_at_a_time_and_what_is_asked_meanwhile_in_one_more() -> None:
     case = Case()
     for scope in ("evidence", "evidence", "all", "evidence"):
-        case.shipper.want(scope, NOW_S, None)
+        case.shipper.want(scope, NOW_S)
     assert case.workers.scopes == ["evidence"]
     case.end()
     assert case.workers.scopes == ["evidence", "all"]
@@ -90,7 +90,7 @@ def test_one_at_a_time_and_what_is_asked_meanwhile_in_one_more() -> None:
 
 def test_the_secret_goes_beside_the_arguments_and_into_no_event() -> None:
     case = Case()
-    case.shipper.want("all", NOW_S, None)
+    case.shipper.want("all", NOW_S)
     case.end(outcome="failed", reason="not-allowed", said="403", hint="")
     assert case.workers.secrets == [URL]
     assert "s3cret" not in repr((case.workers.began, case.journal.events))
@@ -98,41 +98,41 @@ def test_the_secret_goes_beside_the_arguments_and_into_no_event() -> None:
 
 def test_earlier_runs_come_after_a_while_and_step_aside() -> None:
     case = Case()
-    assert case.shipper.look(NOW_S, None) == 0.5
+    assert case.shipper.look(NOW_S, ()) == 0.5
     assert case.workers.scopes == []
-    case.shipper.look(NOW_S + 1, None)
+    case.shipper.look(NOW_S + 1, ())
     assert case.workers.scopes == ["earlier"]
-    case.shipper.want("all", NOW_S + 1, None)
-    case.shipper.look(NOW_S + 1, None)
+    case.shipper.want("all", NOW_S + 1)
+    case.shipper.look(NOW_S + 1, ())
     assert case.workers.running is not None and case.workers.running.killed == 1
     case.end(outcome="failed", reason="worker-killed")
     assert case.workers.scopes == ["earlier", "all"]
     case.end()
     assert case.workers.scopes == ["earlier", "all", "earlier"]
     case.end(leftovers=True)
-    case.shipper.look(NOW_S + 9, None)
+    case.shipper.look(NOW_S + 9, ())
     assert len(case.workers.scopes) == 3
     assert case.journal.levels("ship.failed") == []
 
 
 def test_a_run_in_other_hands_is_looked_at_again() -> None:
     case = Case()
-    case.shipper.look(NOW_S + 1, None)
+    case.shipper.look(NOW_S + 1, ())
     case.end(leftovers=False)
-    assert case.shipper.look(NOW_S, None) == 30.0
-    case.shipper.look(NOW_S + 30, None)
+    assert case.shipper.look(NOW_S, ()) == 30.0
+    case.shipper.look(NOW_S + 30, ())
     assert case.workers.scopes == ["earlier", "earlier"]
 
 
 def test_a_cause_is_told_once_and_tried_again_later() -> None:
     case = Case()
-    case.shipper.want("evidence", NOW_S, None)
+    case.shipper.want("evidence", NOW_S)
     for wait_s in (30, 60, 120):
         case.end(outcome="failed", reason="unreachable", said="refused", hint="", tries=5)
         began = len(case.workers.began)
-        case.shipper.look(NOW_S + wait_s - 0.1, None)
+        case.shipper.look(NOW_S + wait_s - 0.1, ())
         assert len(case.workers.began) == began
-        case.shipper.look(NOW_S + wait_s, None)
+        case.shipper.look(NOW_S + wait_s, ())
         assert len(case.workers.began) == began + 1
     case.end(outcome="failed", reason="timeout", said="slow", hint="")
     assert case.journal.levels("ship.failed") == ["warning", "debug", "debug", "warning"]
@@ -140,73 +140,60 @@ def test_a_cause_is_told_once_and_tried_again_later() -> None:
 
 def test_new_evidence_does_not_wait_for_the_time_after_a_failure() -> None:
     case = Case()
-    case.shipper.want("evidence", NOW_S, None)
+    case.shipper.want("evidence", NOW_S)
     case.end(outcome="failed", reason="unreachable", said="refused", hint="")
-    case.shipper.look(NOW_S + 1, None)
+    case.shipper.look(NOW_S + 1, ())
     assert len(case.workers.began) == 1
-    case.shipper.want("all", NOW_S + 1, None)
+    case.shipper.want("all", NOW_S + 1)
     assert case.workers.scopes == ["evidence", "all"]
 
 
 def test_it_waits_for_room() -> None:
     case = Case()
-    tight: Any = SimpleNamespace(headroom_bytes=COST_BYTES["http"] - 1)
-    case.shipper.want("all", NOW_S, tight)
+    case.shipper.headroom_bytes = COST_BYTES["http"] - 1
+    case.shipper.want("all", NOW_S)
     assert case.workers.scopes == []
-    case.shipper.look(NOW_S, SimpleNamespace(headroom_bytes=COST_BYTES["http"]))  # type: ignore[arg-type]
+    case.shipper.headroom_bytes = COST_BYTES["http"]
+    case.shipper.look(NOW_S, ())
     assert case.workers.scopes == ["all"]
 
 
 def test_a_worker_that_can_not_be_started_is_told() -> None:
     case = Case()
     case.workers.broken = True
-    case.shipper.want("all", NOW_S, None)
+    case.shipper.want("all", NOW_S)
     assert case.journal.events[-1][1] == "ship.failed"
     assert case.journal.events[-1][2]["reason"] == "worker"
 
 
 def test_at_the_end_what_runs_is_dropped_and_all_goes_once_more() -> None:
     case = Case()
-    case.shipper.want("evidence", NOW_S, None)
-    case.shipper.leave()
+    case.shipper.want("evidence", NOW_S)
+    case.shipper.end()
     case.end(outcome="failed", reason="worker-killed")
     assert case.workers.scopes == ["evidence"]
-    assert case.shipper.last(NOW_S + 2) == 10.0
+    case.shipper.begin_last(NOW_S + 2, 10.0)
     assert (case.workers.scopes, case.workers.began[-1]["leftovers"]) == (["evidence", "final"], True)
     assert case.workers.began[-1]["time_s"] == 9.5
+    assert case.shipper.busy
     case.end()
-    assert case.shipper.last(NOW_S + 3) is None
+    assert not case.shipper.busy
 
 
-def test_guard_does_not_stay_longer_than_is_set() -> None:
+@pytest.mark.parametrize(("told", "reason"), [(True, "interrupted"), (False, "deadline")])
+def test_the_last_batch_is_given_up(told: bool, reason: str) -> None:
     case = Case()
-    case.shipper.last(NOW_S)
-    assert case.shipper.last(NOW_S + 10) is not None
+    case.shipper.end()
+    case.shipper.begin_last(NOW_S, 10.0)
+    case.shipper.give_up(NOW_S + 0.1, told=told)
     assert case.workers.running is not None and case.workers.running.killed == 1 and case.workers.running.timed_out
-    assert case.shipper.last(NOW_S + 11) is None
-
-
-def test_a_signal_ends_the_waiting() -> None:
-    case = Case()
-    case.shipper.last(NOW_S)
-    case.shipper.hurried = True
-    case.shipper.last(NOW_S + 0.1)
-    assert case.workers.running is not None and case.workers.running.killed == 1
     case.end(outcome="failed", reason="deadline")
-    assert case.journal.events[-1][2]["reason"] == "interrupted"
-    assert case.shipper.last(NOW_S + 0.2) is None
+    assert case.journal.events[-1][2]["reason"] == reason
+    assert not case.shipper.busy
 
 
-def test_without_patience_nobody_waits() -> None:
+def test_without_patience_nothing_begins() -> None:
     case = Case()
-    case.shipper._config.ship_timeout = 0.0
-    assert case.shipper.last(NOW_S) is None
-    assert case.workers.began == []
-
-
-@pytest.mark.parametrize(("explicit", "stays"), [(False, False), (True, True)])
-def test_after_a_stop_it_stays_short_unless_a_time_was_given(explicit: bool, stays: bool) -> None:
-    case = Case(values={"ship-timeout": SimpleNamespace(explicit=explicit)})
-    case.shipper.stopped = True
-    case.shipper.last(NOW_S)
-    assert (case.shipper.last(NOW_S + 4) is not None) is stays
+    case.shipper.end()
+    case.shipper.begin_last(NOW_S, 0.0)
+    assert case.workers.began == [] and not case.shipper.busy

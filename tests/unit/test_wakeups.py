@@ -45,15 +45,15 @@ def test_processor_time_of_another_process_wakes(woken: int) -> None:
     try:
         wakeups = Wakeups(select.poll(), cgroup.Place([], 2, [], 2))
         wakeups.arm(reading(busy.pid), 0.2)
-        assert not wakeups.take(())
+        assert not wakeups.take()
         assert busy.stdin is not None
         busy.stdin.write(b"x")
         busy.stdin.flush()
         assert select.select([woken], [], [], 30)[0], "the clock's timer did not fire"
-        assert wakeups.take(()) == "cpu"
+        assert wakeups.take() == "cpu"
         wakeups.arm(reading(busy.pid), None)
-        assert not wakeups.take(())
-        wakeups.close()
+        assert not wakeups.take()
+        wakeups.end()
     finally:
         busy.kill()
         busy.communicate()
@@ -66,10 +66,10 @@ def test_a_process_that_is_gone_has_no_clock(woken: int) -> None:
     wakeups.arm(last, 0.2)
     gone.kill()
     gone.wait()
-    assert not wakeups.take(())
+    assert not wakeups.take()
     wakeups.arm(last, 0.2)
-    assert not wakeups.take(())
-    wakeups.close()
+    assert not wakeups.take()
+    wakeups.end()
 
 
 def test_the_end_of_a_process_that_is_no_child_wakes() -> None:
@@ -77,17 +77,20 @@ def test_the_end_of_a_process_that_is_no_child_wakes() -> None:
     wakeups = Wakeups(poller, cgroup.Place([], 2, [], 2))
     other = subprocess.Popen(["sleep", "60"])
     wakeups.follow_ends([other.pid])
-    assert not wakeups.take(fd for fd, _ in poller.poll(0))
+    wakeups.look(0.0, [fd for fd, _ in poller.poll(0)])
+    assert not wakeups.take()
     other.kill()
     ready = [fd for fd, _ in poller.poll(30_000)]
     assert ready
-    assert wakeups.take(ready) == "end"
+    wakeups.look(0.0, ready)
     assert not poller.poll(0)
+    assert wakeups.take() == "end"
+    assert not wakeups.take()
     other.wait()
-    wakeups.close()
+    wakeups.end()
 
 
 def test_what_a_place_refuses_is_named(tmp_path: object) -> None:
     wakeups = Wakeups(select.poll(), cgroup.Place([str(tmp_path)], 1, [], 1))
     assert {"memory.oom_control", "memory.pressure"} <= set(wakeups.missing)
-    wakeups.close()
+    wakeups.end()
