@@ -10,6 +10,7 @@ import sys
 
 from supervisor import beside, profiles
 from supervisor.analysis import compare, comparison, formats
+from supervisor.analysis.known import Shared
 from supervisor.analysis.outcome import REGRESSION, Comparison
 from supervisor.analysis.reading import FormatError, Reading
 from supervisor.errors import UsageError
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 REPORTS = {".md": "Markdown", ".markdown": "Markdown", ".html": "HTML", ".htm": "HTML", ".json": "JSON"}
 EXAMPLE = "guard compare --baseline profiles/baseline.md --current latest --output reports/comparison.md"
-_LARGE_BYTES = 2 << 20  # below it a second process takes longer than it saves
+_LARGE_BYTES = 64 << 20  # below it one process, to which both are known, takes less
 PER = ("auto", "run", "second", "share")
 
 
@@ -152,27 +153,28 @@ def read_sides(baseline: list[str], current: list[str], keep: bool) -> tuple[lis
 
     Large ones are read at the same time, the baseline in a process beside this one.
     """
+    shared = Shared()
     if keep or min(_size(baseline), _size(current)) < _LARGE_BYTES or beside.cores() < 2:
-        return _side("baseline", baseline, keep), _side("current", current, keep)
+        return _side("baseline", baseline, keep, shared), _side("current", current, keep, shared)
 
     def work() -> object:
         try:
-            return [reading.packed() for reading in _side("baseline", baseline, keep)]
+            return [reading.packed() for reading in _side("baseline", baseline, keep, shared)]
         except UsageError as error:
             return [error.what, error.why, error.hint]
 
     try:
         other = beside.Beside(work)
     except OSError:
-        return _side("baseline", baseline, keep), _side("current", current, keep)
+        return _side("baseline", baseline, keep, shared), _side("current", current, keep, shared)
     try:
-        ours = _side("current", current, keep)
+        ours = _side("current", current, keep, shared)
     except BaseException:
         other.end()
         raise
     answer = other.answer()
     if answer is None:  # it was ended from outside
-        return _side("baseline", baseline, keep), ours
+        return _side("baseline", baseline, keep, shared), ours
     if isinstance(answer[0], str):
         raise UsageError(answer[0], why=answer[1], hint=answer[2])
     return [Reading.unpacked(fields) for fields in answer], ours
@@ -185,12 +187,12 @@ def _size(paths: list[str]) -> int:
     return sum(os.path.getsize(path) for path in paths)
 
 
-def _side(name: str, paths: list[str], keep: bool) -> list[Reading]:
+def _side(name: str, paths: list[str], keep: bool, shared: Shared) -> list[Reading]:
     found = []
     empty = []
     for path in paths:
         try:
-            found.append(read(path, keep))
+            found.append(read(path, keep, shared))
         except FormatError as error:
             if len(paths) == 1 or not formats.is_empty(error):
                 raise _unreadable(name, path, error) from None
@@ -202,10 +204,10 @@ def _side(name: str, paths: list[str], keep: bool) -> list[Reading]:
     return found
 
 
-def read(path: str, keep: bool = False) -> Reading:
+def read(path: str, keep: bool = False, shared: Shared | None = None) -> Reading:
     """One profile. Raises FormatError; UsageError when the file can't be opened."""
     try:
-        found = formats.read(path, keep=keep)
+        found = formats.read(path, keep=keep, shared=shared)
     except OSError as error:
         raise UsageError(f"{path} can't be read", why=os.strerror(error.errno or 0), hint=f"ls -l {path}") from None
     if keep and not found.stacks:

@@ -28,10 +28,11 @@ def common_factor(sides: tuple[Side, Side], weights: list[Weights], ratio: float
     """The factor that most functions' self times changed by, from those with enough samples to tell."""
     before, after = sides
     logs, errors = [], []
+    inflation = _inflation(before, after, ratio)
     for (left, right), _ in weights:
         ours, theirs = before.samples(left), after.samples(right)
         if ours > 0 and theirs > 0:
-            error = math.sqrt(_inflation(before, after, ratio) * (1 / ours + 1 / theirs))
+            error = math.sqrt(inflation * (1 / ours + 1 / theirs))
             if error < 0.2:
                 logs.append(math.log(theirs / ours / ratio))
                 errors.append(error)

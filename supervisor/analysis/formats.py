@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from io import BufferedReader
     from typing import Any, TypeGuard
 
+    from supervisor.analysis.known import Shared
+
 KNOWN = (
     "folded stacks (guard's .folded, py-spy record -f raw, collapsed stacks of Python's profiling.sampling)",
     "guard's .md, from its last block",
@@ -42,6 +44,7 @@ SUFFIXES = (
 )
 _HEAD = 1 << 16
 _MOST_WHOLE = 256 << 20  # of a format that can't be read piece by piece
+_ODD = bytes(byte for byte in range(27) if byte < 9 or byte > 13)
 _BLOCK = "```json guard-profile"
 _SEEN = (
     (b"\x89PNG", "a PNG picture, which has no counts; the .folded beside it has them"),
@@ -58,8 +61,10 @@ _SEEN = (
 )
 
 
-def read(path: str, *, keep: bool = False) -> Reading:
+def read(path: str, *, keep: bool = False, shared: Shared | None = None) -> Reading:
     """The profile in a file, with its stacks where `keep` asks for them and the format has them.
+
+    `shared` is what profiles that are compared with it have in common with it.
 
     Raises FormatError, OSError.
     """
@@ -67,7 +72,7 @@ def read(path: str, *, keep: bool = False) -> Reading:
 
     with io.BufferedReader(io.FileIO(path), _HEAD) as file:
         try:
-            found = _read(file, keep)
+            found = _read(file, keep, shared)
         except RecursionError:
             raise FormatError("its JSON is nested too deep for a profile") from None
     found.origin = path
@@ -141,12 +146,12 @@ def _facts_beside(path: str) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
-def _read(file: BufferedReader[Any], keep: bool) -> Reading:
+def _read(file: BufferedReader[Any], keep: bool, shared: Shared | None) -> Reading:
     head = file.peek(_HEAD)[:_HEAD]
     if not head:
         raise FormatError("the file is empty")
     if head.startswith(b"\x1f\x8b"):
-        return _unpacked(file, keep)
+        return _unpacked(file, keep, shared)
     if not head.strip():
         raise FormatError("the file holds nothing but white space")
     for magic, words in _SEEN:
@@ -168,7 +173,7 @@ def _read(file: BufferedReader[Any], keep: bool) -> Reading:
     lines = text.split("\n", 2)
     if text.startswith("#") and not (_ends_in_count(start) and (len(lines) < 3 or lines[1].strip())):
         return _from_markdown(_rest(file), text)
-    return _folded(file, head, keep)
+    return _folded(file, head, keep, shared)
 
 
 def _rest(file: BufferedReader[Any]) -> bytes:
@@ -191,11 +196,11 @@ def _ends_in_count(start: bytes) -> bool:
 
 
 def _is_binary(head: bytes) -> bool:
-    odd = sum(byte < 9 or 13 < byte < 27 for byte in head[:4096])
-    return odd > len(head[:4096]) // 50
+    start = head[:4096]
+    return len(start) - len(start.translate(None, _ODD)) > len(start) // 50
 
 
-def _unpacked(file: BufferedReader[Any], keep: bool) -> Reading:
+def _unpacked(file: BufferedReader[Any], keep: bool, shared: Shared | None) -> Reading:
     import gzip
     import io
     import zlib
@@ -209,14 +214,14 @@ def _unpacked(file: BufferedReader[Any], keep: bool) -> Reading:
                 return _from_binary(_rest(inner), keep)
             if start.lstrip()[:1] == b"{" and not _is_stack(start.lstrip()):
                 return _from_json(_rest(inner), keep)
-            return _folded(inner, start, keep)
+            return _folded(inner, start, keep, shared)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise FormatError(f"the packed data is cut off or damaged ({error})") from None
 
 
-def _folded(file: BufferedReader[Any], head: bytes, keep: bool) -> Reading:
+def _folded(file: BufferedReader[Any], head: bytes, keep: bool, shared: Shared | None) -> Reading:
     try:
-        return foldedfile.read(file, head, keep=keep)
+        return foldedfile.read(file, head, keep=keep, shared=shared)
     except FormatError as error:
         raise FormatError(f"as folded stacks {error}") from None
 

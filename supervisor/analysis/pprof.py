@@ -132,7 +132,8 @@ def read(data: bytes, *, keep: bool = False) -> Reading:
     index, unit, seconds = _choose(raw)
     tally = Tally(keep=keep)
     frames: dict[int, str] = {}
-    groups: dict[int, list[str]] = {}
+    stacks: list[bytes] = []
+    weights: list[int] = []
     rows = 0
     for path, values in raw.samples:
         if index >= len(values):
@@ -143,9 +144,10 @@ def read(data: bytes, *, keep: bool = False) -> Reading:
                 frames[number] = _location(raw, number)
         stack = ";".join([frames[number] for number in reversed(path[:_MOST_DEPTH])])
         if stack and weight:
-            groups.setdefault(weight, []).append(stack)
+            stacks.append(stack.encode("utf-8", "backslashreplace"))
+            weights.append(weight)
             rows += 1
-    tally.add_all(groups)
+    tally.add_all(stacks, weights)
     found = tally.reading("pprof")
     found.seconds_per_weight = seconds
     found.seconds = raw.duration * 1e-9 if raw.duration > 0 else None

@@ -6,21 +6,21 @@ doesn't grow with the file.
 
 from __future__ import annotations
 
-from supervisor.analysis.folded import ANONYMOUS, FunctionTotal, is_marker, split_frame
-from supervisor.analysis.text import shorten, visible
+# What `collections.Counter` counts with: importing that takes longer than reading a small profile.
+from _collections import _count_elements as _count
+
+from supervisor.analysis.folded import ANONYMOUS, FunctionTotal
+from supervisor.analysis.known import Known
+from supervisor.analysis.text import visible
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
     from supervisor.analysis.folded import Counts, Key
 
-OTHERS: Key = ("(functions beyond the first 100,000)", None)
-_MOST_FUNCTIONS = 100_000
-_MOST_KNOWN = 1 << 19  # texts of frames, a cache
 _MOST_STACK_BYTES = 64 << 20
-_MOST_NAME = 1000
 
 
 class FormatError(ValueError):
@@ -100,98 +100,72 @@ class Reading:
         return found
 
 
-class _Known(dict[str, int]):
-    """Frame texts to numbers of functions; a new text is looked at once. 0 is what is no function."""
-
-    def __init__(self, number: Callable[[str], int]) -> None:
-        super().__init__()
-        self._number = number
-
-    def __missing__(self, text: str) -> int:
-        found = self[text] = self._number(text)
-        return found
-
-
 class Tally:
     """Adds up stacks by function: `self` where it was the leaf, `total` once a stack however often it recurs.
 
-    `split` takes a frame apart as `folded.split_frame` does; an empty name is no function. With `keep` the stacks
-    themselves are kept too, up to 64 MiB of text.
+    `known` is what other profiles of the comparison have seen. With `keep` the stacks themselves are kept, up to 64 MiB
+    of text.
     """
 
-    def __init__(
-        self, split: Callable[[str], tuple[str, str | None, int | None]] = split_frame, *, keep: bool = False
-    ) -> None:
-        self._split = split
-        self._numbers: dict[Key, int] = {}
-        self._lines: list[int | None] = [None]
-        self._self: list[int] = [0]
-        self._total: list[int] = [0]
-        self._known = _Known(self._number)
-        self._places: dict[str, int] = {}
+    def __init__(self, known: Known | None = None, *, keep: bool = False) -> None:
+        self._known = Known() if known is None else known
+        self._known.begin()
+        self._lines: dict[int, int | None] = {0: None}  # by function, in the order in which they came
+        self._lineless: set[int] = set()
+        self._weights: dict[int, int] = {}  # total by function, self by ~function
+        self._seen = 0
         self._kept: Counts | None = {} if keep else None
         self._kept_bytes = 0
         self.left_out = 0
         self.total = 0
 
-    def _number(self, text: str) -> int:
-        # Most new texts differ in their line alone: `name (file:12)` and `name (file:13)` are one function.
-        before, _, line_text = text.rpartition(":")
-        number = self._places.get(before)
-        if number is not None and _is_line(line_text):
-            return number
-        number = self._new_number(text)
-        if _is_line(line_text) and self._split is split_frame and len(self._places) < _MOST_KNOWN:
-            self._places[before] = number
-        return number
-
-    def _new_number(self, text: str) -> int:
-        if is_marker(text):
-            return 0
-        function, file, line = self._split(text)
-        if not function:
-            return 0
-        key = (_short(function), _short(file) if file else None)
-        number = self._numbers.get(key)
-        if number is None:
-            if len(self._numbers) >= _MOST_FUNCTIONS:
-                key, line = OTHERS, None
-            number = self._numbers.setdefault(key, len(self._lines))
-            if number == len(self._lines):
-                self._lines.append(line)
-                self._self.append(0)
-                self._total.append(0)
-        elif self._lines[number] is None:
-            self._lines[number] = line
-        return number
-
     def add(self, stack: str, weight: int) -> None:
         """Add a stack, root first, frames parted by semicolons."""
-        self.add_all({weight: [stack]})
+        self.add_all([stack.encode("utf-8", "backslashreplace")], [weight])
 
-    def add_all(self, stacks: dict[int, list[str]]) -> None:
-        """Add many stacks, by their weight: equal weights are counted together, in C all the way."""
-        from collections import Counter
-        from itertools import chain, repeat
-        from operator import itemgetter, methodcaller
+    def add_all(self, stacks: Sequence[bytes], weights: Sequence[int]) -> None:
+        """Add many stacks, as UTF-8: each is counted once in C, what it weighs beyond 1 is added then."""
+        from itertools import chain
 
-        look_up, self_sums, total_sums = self._known.__getitem__, self._self, self._total
-        split, leaf = methodcaller("split", ";"), itemgetter(-1)
-        for weight, texts in stacks.items():
-            frames = list(map(split, texts))
-            numbers = map(map, repeat(look_up), frames)
-            for number, times in Counter(chain.from_iterable(map(set, numbers))).items():
-                total_sums[number] += weight * times
-            for number, times in Counter(map(look_up, map(leaf, frames))).items():
-                self_sums[number] += weight * times
-            self.total += weight * len(texts)
-            if self._kept is not None:
-                self._keep(self._kept, texts, weight)
-        if len(self._known) > _MOST_KNOWN:
-            self._known.clear()
+        functions = self._known.functions(stacks)
+        sums = self._weights
+        _count(sums, chain.from_iterable(functions))
+        for each, weight in zip(functions, weights, strict=True):
+            if weight != 1:
+                more = weight - 1
+                for number in each:
+                    sums[number] += more
+        self.total += sum(weights)
+        if len(sums) > self._seen or not self._lineless.isdisjoint(self._known.lined):
+            self._seen = len(sums)
+            self._look_at_new(stacks, functions)
+        if self._kept is not None:
+            self._keep(self._kept, stacks, weights)
 
-    def _keep(self, kept: Counts, stacks: list[str], weight: int) -> None:
-        for stack in stacks:
+    def _look_at_new(self, stacks: Sequence[bytes], functions: Sequence[tuple[int, ...]]) -> None:
+        """Note which functions came first and at which lines."""
+        known, lines = self._known, self._lines
+        wanted = {number for number in self._weights if number >= 0 and number not in lines}
+        wanted |= self._lineless & known.lined
+        for stack, numbers in zip(stacks, functions, strict=True):
+            if wanted.isdisjoint(numbers):
+                continue
+            for text in stack.split(b";"):
+                number = known[text]
+                if number in wanted:
+                    lines[number] = line = known.line(text, number)
+                    if line is None:
+                        self._lineless.add(number)
+                    else:
+                        self._lineless.discard(number)
+                    if line is not None or number not in known.lined:
+                        wanted.discard(number)
+            if not wanted:
+                return
+
+    def _keep(self, kept: Counts, stacks: Iterable[bytes], weights: Iterable[int]) -> None:
+        for encoded, weight in zip(stacks, weights, strict=True):
+            stack = encoded.decode("utf-8", "replace")
             before = kept.get(stack)
             if before is not None:
                 kept[stack] = before + weight
@@ -203,24 +177,16 @@ class Tally:
 
     def reading(self, format_name: str) -> Reading:
         """All that was added."""
-        functions = {
-            key: FunctionTotal(key[0], key[1], self._lines[number], self._self[number], self._total[number])
-            for key, number in self._numbers.items()
-        }
+        functions = {}
+        for number, line in self._lines.items():
+            if number:
+                key = self._known.names[number]
+                weights = self._weights.get(~number, 0), self._weights[number]
+                functions[key] = FunctionTotal(key[0], key[1], line, *weights)
         found = Reading(format_name, functions, self.total)
         found.stacks = self._kept
         found.stacks_left_out = self.left_out
         return found
-
-
-def _is_line(text: str) -> bool:
-    """Whether this is the end of a frame's text behind the colon, `12)`, with a line that `split_frame` takes."""
-    digits = text[:-1]
-    return text.endswith(")") and digits.isascii() and digits.isdigit() and digits[0] != "0" and len(digits) < 10
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _MOST_NAME else shorten(name, _MOST_NAME)
 
 
 def frame_name(name: object) -> str:

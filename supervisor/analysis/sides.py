@@ -6,8 +6,8 @@ import math
 
 from supervisor.analysis import matching
 from supervisor.analysis.folded import FunctionTotal
+from supervisor.analysis.known import OTHERS
 from supervisor.analysis.outcome import Comparison, Figure, Row
-from supervisor.analysis.reading import OTHERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +28,10 @@ class Side:
 
     def samples(self, weights: Sequence[int]) -> float:
         """How many equally weighty samples stand behind the sum of values."""
+        if self.count == 1:
+            value = self.values[0] * weights[0] / self.readings[0].weight_per_sample
+            squares = self.values[0] * self.values[0] * weights[0] / self.readings[0].weight_per_sample
+            return value * value / squares if squares else 0.0
         value = squares = 0.0
         for reading, worth, weight in zip(self.readings, self.values, weights, strict=True):
             value += worth * weight / reading.weight_per_sample
@@ -36,6 +40,8 @@ class Side:
 
     def each(self, weights: Sequence[int]) -> list[float]:
         """The values of the profiles."""
+        if self.count == 1:
+            return [self.scale * self.values[0] * weights[0] / self.readings[0].weight_per_sample]
         return [
             self.scale * worth * weight / reading.weight_per_sample
             for reading, worth, weight in zip(self.readings, self.values, weights, strict=True)

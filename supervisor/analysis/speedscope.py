@@ -107,10 +107,8 @@ def read(document: dict[str, Any], *, keep: bool = False) -> Reading:
                 weight = round(value * factor) if factor else round(value)
                 stacks[stack] = stacks.get(stack, 0) + weight
                 sequence.append(stack[-1])
-        groups: dict[int, list[str]] = {}
-        for stack, weight in stacks.items():
-            groups.setdefault(weight, []).append(";".join([frames[place] for place in stack]))
-        tally.add_all(groups)
+        for places, weight in stacks.items():
+            tally.add(";".join([frames[place] for place in places]), weight)
         # guard writes one row a distinct stack, heaviest first: then the order of rows says nothing.
         if len(stacks) < len(sequence):
             squares += inflation(sequence) * len(sequence)

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.analysis import reading
+from supervisor.analysis import known, reading
 from supervisor.analysis.folded import by_function
-from supervisor.analysis.reading import OTHERS, Tally, inflation
+from supervisor.analysis.known import OTHERS
+from supervisor.analysis.reading import Tally, inflation
 
 FRAMES = st.sampled_from(
     [
@@ -56,7 +57,7 @@ def test_threads_and_processes_are_no_functions() -> None:
 
 
 def test_functions_beyond_the_bound_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "_MOST_FUNCTIONS", 3)
+    monkeypatch.setattr(known, "MOST_FUNCTIONS", 3)
     tally = Tally()
     for number in range(10):
         tally.add(f"main;f{number} (a.py:1)", 1)
@@ -78,11 +79,11 @@ def test_stacks_beyond_the_bound_are_counted_but_not_kept(monkeypatch: pytest.Mo
 
 
 def test_the_cache_of_frames_is_bounded_and_forgetting_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "_MOST_KNOWN", 4)
+    monkeypatch.setattr(known, "_MOST_TEXTS", 4)
     tally = Tally()
     for line in range(1, 60):
         tally.add(f"main (a.py:{line});f (b.py:{line})", 1)
-    assert len(tally._known) <= 6 and len(tally._places) <= 4
+    assert len(tally._known) <= 6 and len(tally._known._places) <= 4 and len(tally._known._ends) <= 4
     found = tally.reading("x").functions
     assert {key: each.total_weight for key, each in found.items()} == {("main", "a.py"): 59, ("f", "b.py"): 59}
 
