@@ -129,7 +129,7 @@ class Acting:
             extra_s = spec["duration"] if start.kind in ("cpu-profile", "heap-profile") else 0.0
             memory_fd = lend(start, self._config)
             try:
-                worker = self.workers.begin(start, spec, time.monotonic(), extra_s, memory_fd)
+                worker = self.workers.begin(start, spec, time.monotonic(), extra_s, memory_fd, self._config.go_pprof)
             finally:
                 if memory_fd is not None:
                     os.close(memory_fd)

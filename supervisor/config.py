@@ -73,6 +73,7 @@ class Config:
     heap_agent: str
     remote_exec: bool
     node_inspector: bool
+    go_pprof: str | None
     source_locations: bool
     library_frames: bool
     overhead_budget: float | None  # None: no budget

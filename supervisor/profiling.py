@@ -248,7 +248,7 @@ class _Session:
             extra_s = float("inf") if whole_life else self._duration_s or 0.0
             memory_fd = workers.lend(start, self.config)
             try:
-                worker = self.workers.begin(start, spec, now_s, extra_s, memory_fd)
+                worker = self.workers.begin(start, spec, now_s, extra_s, memory_fd, self.config.go_pprof)
             finally:
                 if memory_fd is not None:
                     os.close(memory_fd)

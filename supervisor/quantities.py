@@ -319,6 +319,16 @@ def parse_endpoint(text: str) -> str:
         raise BadValue(f"{error}, or env for what OTEL_EXPORTER_OTLP_ENDPOINT says") from None
 
 
+def parse_pprof(text: str) -> str:
+    """Where a program serves Go's profiles, or `auto`: one of the ports that it listens on."""
+    if text == "auto":
+        return text
+    try:
+        return parse_url(text, ("http", "https"))
+    except BadValue as error:
+        raise BadValue(f"{error}, or auto for the ports that the process listens on") from None
+
+
 def masked_url(text: str) -> str:
     """The URL without what may be secret in it: userinfo, path, query. A directory is none, and shown whole."""
     scheme, separator, rest = text.partition("://")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ENVIRONMENTS = ("development", "production", "ci")
 LEVELS = ("warning", "critical", "profiling")
 _WEBHOOKS = ("https", "http", "slack+https", "slack+http", "ntfy+https", "ntfy+http")
-SECRET_KINDS = ("command", "url", "endpoint", "webhook", "probe", "ship")  # their values are shown in part
+SECRET_KINDS = ("command", "url", "endpoint", "webhook", "probe", "ship", "pprof")  # their values are shown in part
 
 # kind -> (how its value is written, parser)
 KINDS: dict[str, tuple[str, Callable[[str], Any]]] = {
@@ -45,6 +45,7 @@ KINDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "ship": ("URL|DIR", quantities.parse_ship),
     "path": ("PATH", lambda text: _non_empty(text, "a path")),
     "endpoint": ("URL|env", quantities.parse_endpoint),
+    "pprof": ("URL|auto", quantities.parse_pprof),
     "port": ("PORT", quantities.parse_port),
     "address": ("IP", quantities.parse_address),
     "collected": ("PATH.prom", quantities.parse_collected),
@@ -197,6 +198,8 @@ SETTINGS: tuple[Setting, ...] = (
             group="profiler"),
     Setting("node-inspector", "switch", True, "Open the inspector of a running Node for evidence (extra: node).",
             group="profiler"),
+    Setting("go-pprof", "pprof", None, "Where a Go serves net/http/pprof; auto: ask the ports that it listens on.",
+            group="profiler", trusted=True),
     Setting("profile-duration", "duration", 10.0, "Longest CPU profile that a state starts.", group="actions"),
     Setting("cooldown", "patience", 300.0, "Least time between two actions of a kind in a state.", group="actions"),
     Setting("max-actions", "count", 5, "Most actions of a kind in a run.", group="actions"),

@@ -150,6 +150,7 @@ def spec_of(config: Config, start: Start, start_ticks: int | None, **place: Any)
         "max_samples": config.max_samples,
         "heap_interval": config.heap_interval,
         "node_inspector": config.node_inspector,
+        "go_pprof": config.go_pprof is not None,  # where, is the worker's secret
         "overhead_budget": config.overhead_budget,
         "cores": config.facts.cores,
         "duration": start.duration_s or config.profile_duration,

@@ -15,7 +15,7 @@ from supervisor.actions import cpu_report
 from supervisor.actions.slices import Slices
 from supervisor.actions.task import Task, Turn
 from supervisor.analysis import folded
-from supervisor.profilers import engine, interpreter, matters, native, pace, recorder, runner
+from supervisor.profilers import engine, interpreter, matters, native, pace, recorder, runner, samplers
 from supervisor.profilers.pyspy import Failure
 from supervisor.sample import ProcTree
 
@@ -65,7 +65,7 @@ class Recording:
         self._ways = ways = pace.ways(
             gil=self.options.gil, idle=self.options.idle, native=self.options.native, nonblocking=nonblocking
         )
-        if not spec.get("patient") and recorder.is_machine_code(task.pid, self.options):
+        if not spec.get("patient") and samplers.is_machine_code(task.pid, self.options):
             ways = (pace.Way(False, False),)
         self.pace = self._paced(ways)
         self.slices = Slices(int(spec.get("max_samples", 50_000)))
@@ -74,6 +74,7 @@ class Recording:
         self.failure: Failure | None = None
         self.interrupted = False
         self.engine: recorder.Engine | None = None
+        self.samplers = samplers.Samplers([], self._note)
         self._tree = ProcTree()
         self._pid = task.pid  # who is profiled: the process itself or, of a shell and the like, what that started
         self._native = self._works = False  # machine code, and that it isn't a wrapper that waits for another
@@ -130,7 +131,7 @@ class Recording:
         machine_code = native.possible()
         found = matters.look(self._tree, self.task.pid)
         now = next((each for each in found if each.pid == self._pid), None)
-        if self._works and now is not None and (now.engine == engine.OTHER) == self._native:
+        if self._works and now is not None and (now.engine in engine.MACHINE_CODE) == self._native:
             return True
         chosen = matters.choose(found, machine_code=machine_code)
         inspects = self.task.spec.get("node_inspector", True)
@@ -140,7 +141,7 @@ class Recording:
             return False
         if chosen.engine == engine.NODE:
             raise Turn(chosen.pid)
-        is_native = chosen.engine == engine.OTHER
+        is_native = chosen.engine in engine.MACHINE_CODE
         if is_native != self._native:
             self.pace = self._paced((pace.Way(False, False),) if is_native else self._ways)
         self._native, self._works = is_native, False
@@ -161,16 +162,18 @@ class Recording:
 
     def _record(self, seconds: float) -> recorder.Piece:
         if self.engine is None or not self.engine.serves(self._pid):
-            self._use(recorder.engine(self._pid, self.options, self.task.spec.get("headroom_bytes")))
-        assert self.engine is not None
-        try:
-            return self._slice(self.engine, seconds)
-        except Failure as failure:
-            if self.engine.last_resort or failure.reason == "target-gone":
-                raise
-            said = f"{self.engine.name} gave nothing ({failure.reason}: {failure.said[:120]})"
-            self._use(recorder.py_spy(self.options, said))
-            return self._slice(self.engine, seconds)
+            room_bytes = self.task.spec.get("headroom_bytes")
+            makers = samplers.makers(self._pid, self.options, room_bytes, self.task.go_pprof)
+            self.samplers = samplers.Samplers(makers, self._note)
+            self._use(self.samplers.next())
+        while True:
+            assert self.engine is not None
+            try:
+                return self._slice(self.engine, seconds)
+            except Failure as failure:
+                if self.engine.last_resort or failure.reason == "target-gone" or self._gone():
+                    raise
+                self._use(self.samplers.next(failure, self.engine.name))
 
     def _use(self, engine: recorder.Engine) -> None:
         self.pace.allow(engine.ways(self._nonblocking), engine.start_s / SLICE_S)
@@ -180,8 +183,9 @@ class Recording:
 
     def _slice(self, engine: recorder.Engine, seconds: float) -> recorder.Piece:
         plan = self.pace.plan(self._threads())
-        self._note(f"{plan.rate_hz} Hz: {plan.reason}")
-        return engine.record(self._pid, plan, seconds, recorder.Meter(plan, self.pace))
+        piece = engine.record(self._pid, plan, seconds, recorder.Meter(plan, self.pace))
+        self._note(f"{piece.plan.rate_hz} Hz: {piece.plan.reason}")
+        return piece
 
     def _note(self, reason: str) -> None:
         if reason not in self.reasons and len(self.reasons) < _MOST_REASONS:

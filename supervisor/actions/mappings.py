@@ -14,8 +14,10 @@ _MOST_THREADS = 64
 _ARENA_BYTES = 64 << 20  # HEAP_MAX_SIZE of glibc's malloc on 64 bits: an arena is aligned to it and reserves it whole
 _MAPPED_FROM = 1 << 46  # where the kernel maps what asks for no address; runtimes reserve their heaps below
 _MOST_GUARD_BYTES = 1 << 20
+_GO_HEAP = range(0xC0_0000_0000, 0x100_0000_0000)  # Go's arenas; goroutines have their stacks in them
 _THREAD_STACKS = "thread stacks"
 _ARENAS = "malloc arenas"
+_GO_ARENAS = "Go heap"
 _ANONYMOUS = "anonymous"
 # What /proc/PID/status tells to everybody, when the mappings themselves are refused.
 _STATUS = {"RssAnon": ("anonymous", "anonymous memory"), "RssFile": ("file", "files and libraries"),
@@ -124,6 +126,8 @@ def labels(found: list[Region], pointers: Iterable[int] = ()) -> list[tuple[str,
         after = found[index + 1] if index + 1 < len(found) else None
         if region.name:
             named.append((kind(region.name), _shown(region.name)))
+        elif region.start in _GO_HEAP:
+            named.append(("heap", _GO_ARENAS))
         elif index in stacks:
             named.append(("stack", _THREAD_STACKS))
         elif _is_arena(region, after):

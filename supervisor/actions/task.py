@@ -61,6 +61,7 @@ class Task:
         self.name: str = spec["name"]
         self.started_at = time.time()
         self.paths: list[str] = []
+        self._secret = os.environ.pop(SECRET, "")  # what this process starts doesn't inherit it
         self._directory: str = spec["directory"]
         self._fd = _open(self._directory, spec.get("root"), spec.get("root_id")) if self._directory else -1
         self._mode: int = spec.get("mode", 0o600)
@@ -71,8 +72,13 @@ class Task:
         return self._fd
 
     def secret(self) -> str:
-        """What the watcher told besides the spec; what this process starts doesn't inherit it."""
-        return os.environ.pop(SECRET, "")
+        """What the watcher told besides the spec."""
+        return self._secret
+
+    @property
+    def go_pprof(self) -> str:
+        """Where a Go serves its profiles, from --go-pprof: a URL, `auto`, or "" without it."""
+        return self._secret if self.spec.get("go_pprof") else ""
 
     def why(self) -> str | None:
         """Why better ways couldn't be gone; None when this is the best."""

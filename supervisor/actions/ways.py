@@ -10,7 +10,7 @@ from typing import Any
 
 from supervisor.actions.task import Pass, Skip, Task, Turn
 from supervisor.profilers import engine, matters
-from supervisor.profilers.engine import BUN, JAVA, NODE, OTHER, PYTHON
+from supervisor.profilers.engine import BUN, DOTNET, GO, JAVA, NODE, OTHER, PYTHON, RUBY
 
 # Started so that it profiles itself, and what comes is only taken in: see `ownprofile`.
 OWN = "own"
@@ -22,6 +22,9 @@ WAYS: dict[str, dict[str, tuple[str, ...]]] = {
         NODE: ("node_stacks.take", "other_stacks.waiting"),
         BUN: ("other_stacks.waiting",),
         JAVA: ("other_stacks.of_java", "other_stacks.waiting"),
+        GO: ("other_stacks.of_go", "other_stacks.native", "other_stacks.waiting"),
+        RUBY: ("other_stacks.of_ruby", "other_stacks.native", "other_stacks.waiting"),
+        DOTNET: ("other_stacks.native", "other_stacks.waiting"),
         OTHER: ("other_stacks.native", "other_stacks.waiting"),
     },
     "growth": {
@@ -29,6 +32,9 @@ WAYS: dict[str, dict[str, tuple[str, ...]]] = {
         NODE: ("node_heap.grow", "mapped.take"),
         BUN: ("mapped.take",),
         JAVA: ("mapped.take",),
+        GO: ("native_growth.take", "mapped.take"),
+        RUBY: ("native_growth.take", "mapped.take"),
+        DOTNET: ("native_growth.take", "mapped.take"),
         OTHER: ("native_growth.take", "mapped.take"),
     },
     "cpu-profile": {
@@ -37,6 +43,9 @@ WAYS: dict[str, dict[str, tuple[str, ...]]] = {
         NODE: ("node_cpu.take",),
         BUN: ("bun.cpu",),
         JAVA: ("cpu.take",),
+        GO: ("cpu.take",),
+        RUBY: ("cpu.take",),
+        DOTNET: ("cpu.take",),
         OTHER: ("cpu.take",),
     },
     "heap-profile": {
@@ -45,6 +54,9 @@ WAYS: dict[str, dict[str, tuple[str, ...]]] = {
         NODE: ("node_heap_profile.take",),
         BUN: ("bun.heap",),
         JAVA: ("heap_profile.take", "heap_profile.nothing"),
+        GO: ("runtime_heap.of_go",),
+        RUBY: ("heap_profile.take", "heap_profile.nothing"),
+        DOTNET: ("runtime_heap.of_dotnet",),
         OTHER: ("heap_profile.take", "heap_profile.nothing"),
     },
 }

@@ -28,6 +28,23 @@ class ELFError(Exception):
     """The file can't be read, or isn't what it says."""
 
 
+def sections(fd: int) -> set[bytes]:
+    """The names of an ELF file's sections; none where the table is left out. Raises ELFError."""
+    try:
+        head = os.pread(fd, 64, 0)
+        if head[:6] != b"\x7fELF\x02\x01":
+            raise ELFError("not an ELF of 64 bits, little endian")
+        (at,) = struct.unpack_from("<Q", head, 0x28)
+        each_bytes, count, names_index = struct.unpack_from("<HHH", head, 0x3A)
+        table = os.pread(fd, each_bytes * min(count, _MOST_SECTIONS), at)
+        if each_bytes < 64 or names_index >= count or len(table) < each_bytes * (names_index + 1):
+            return set()
+        names_at, names_bytes = struct.unpack_from("<QQ", table, names_index * each_bytes + 0x18)
+        return set(os.pread(fd, min(names_bytes, 1 << 20), names_at).split(b"\0"))
+    except (OSError, struct.error, OverflowError, ValueError) as error:
+        raise ELFError(str(error)) from error
+
+
 class Row:
     """How to get from a function's registers to its caller's: the CFA is a register's value plus an offset.
 

@@ -7,26 +7,33 @@ import os
 from supervisor.profilers import interpreter
 
 PYTHON, NODE, BUN, JAVA, OTHER = "python", "node", "bun", "java", "other"
-_TELLING = (b"/libpython", b"/libnode.so", b"/libjvm.so")
+GO, RUBY, DOTNET = "go", "ruby", "dotnet"
+# Their stacks are those of machine code where no tool of their own tells more.
+MACHINE_CODE = (OTHER, GO, RUBY, DOTNET)
+_TELLING = (b"/libpython", b"/libnode.so", b"/libjvm.so", b"/libcoreclr.so")
 _MOST_WORD = 4096
 
 
 class Facts:
     """What tells: the path of the `program` ("" where it can't be read), the `command`, names of mapped `libraries`.
 
-    Of the libraries only those that tell are needed: libpython, libnode and libjvm.
+    Of the libraries only those that tell are needed: libpython, libnode, libjvm and libcoreclr. `go`: the program has
+    what Go's linker writes.
     """
 
-    __slots__ = ("command", "libraries", "program")
+    __slots__ = ("command", "go", "libraries", "program")
 
-    def __init__(self, program: str, command: tuple[str, ...] = (), libraries: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, program: str, command: tuple[str, ...] = (), libraries: tuple[str, ...] = (), *, go: bool = False
+    ) -> None:
         self.program = program
         self.command = command
         self.libraries = libraries
+        self.go = go
 
 
 def choose(facts: Facts) -> str:
-    """`python`, `node`, `bun`, `java` or `other`. Pure.
+    """`python`, `node`, `bun`, `java`, `go`, `ruby`, `dotnet` or `other`. Pure.
 
     The program counts before the libraries: a Node that maps libpython (an add-on) is a Node. The command is only
     asked where the program can't be read (another user's process): anybody may write there what he likes.
@@ -38,8 +45,12 @@ def choose(facts: Facts) -> str:
         return NODE
     if any(name.startswith("libjvm.so") for name in facts.libraries):
         return JAVA
+    if any(name.startswith("libcoreclr.so") for name in facts.libraries):
+        return DOTNET
     libraries = [name for name in facts.libraries if name.startswith("libpython")]
-    return PYTHON if interpreter.told_by(facts.program, libraries) is not None else OTHER
+    if interpreter.told_by(facts.program, libraries) is not None:
+        return PYTHON
+    return GO if facts.go else OTHER
 
 
 def of(pid: int) -> str:
@@ -63,7 +74,25 @@ def look(pid: int) -> Facts:
             mapped = {line.rstrip(b"\n").rpartition(b"/")[2] for line in file if any(word in line for word in _TELLING)}
     except OSError:
         mapped = set()
-    return Facts(program, tuple(map(os.fsdecode, words)), tuple(sorted(map(os.fsdecode, mapped))))
+    names = tuple(sorted(map(os.fsdecode, mapped)))
+    go = not names and _named(program) == OTHER and _is_go(pid)
+    return Facts(program, tuple(map(os.fsdecode, words)), names, go=go)
+
+
+def _is_go(pid: int) -> bool:
+    """Whether the program has the section of Go's linker, which stripping leaves (Go 1.13 and later)."""
+    from supervisor.profilers import elf
+
+    try:
+        fd = os.open(f"/proc/{pid}/exe", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        return b".go.buildinfo" in elf.sections(fd)
+    except elf.ELFError:
+        return False
+    finally:
+        os.close(fd)
 
 
 def _named(program: str) -> str:
@@ -71,7 +100,7 @@ def _named(program: str) -> str:
     name = os.path.basename(program.removesuffix(" (deleted)")).removesuffix(".exe")
     if interpreter.told_by(program, []) is not None:
         return PYTHON
-    for engine, known in ((NODE, ("nodejs", "node")), (BUN, ("bunx", "bun"))):
+    for engine, known in ((NODE, ("nodejs", "node")), (BUN, ("bunx", "bun")), (RUBY, ("ruby",))):
         for word in known:
             rest = name.removeprefix(word)
             if rest != name and rest.lstrip("-.0123456789") in ("", "debug", "profile", "baseline"):

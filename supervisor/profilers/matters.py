@@ -108,7 +108,7 @@ def choose(found: list[Candidate], *, machine_code: bool = False) -> Candidate |
     for each in found:
         if each.engine in (engine.PYTHON, engine.NODE) and not each.launches:
             return each
-    programs = [each for each in found if each.engine == engine.OTHER and machine_code]
+    programs = [each for each in found if each.engine in engine.MACHINE_CODE and machine_code]
     able = [each for each in programs if not each.launches or each.cpu_s >= _BUSY_S]
     return max(able, key=lambda each: each.cpu_s, default=None)
 

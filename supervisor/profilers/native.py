@@ -248,11 +248,18 @@ def _add_frames(reader: Reader, thread: dict[str, Any]) -> None:
         tracer.release()
 
 
+_GO = (  # the packages of Go's library
+    "archive|bufio|bytes|cmp|compress|container|context|crypto|database|debug|embed|encoding|errors|expvar|flag|fmt|go|"
+    "hash|html|image|index|io|iter|log|maps|math|mime|net|os|path|plugin|regexp|slices|sort|strconv|strings|syscall|"
+    "testing|text|time|unicode|unique|vendor|weak"
+)
 # Compiled into the program itself: whoever calls these takes the memory.
 _RUNTIME = re.compile(
     r"(?:(?!<)[\w:<>*& ]+ )?(?:std|core|alloc|hashbrown|__gnu_cxx|__cxxabiv1)::|operator (?:new|delete)"
     r"|_?(?:<|\$LT\$)(?:std|core|alloc|hashbrown)|_R\w*?Cs\w+?_(?:3std|4core|5alloc|9hashbrown)"
-    r"|(?:runtime|internal|reflect|sync)[./]|__r(?:ust|dl|g)_\w+$"
+    r"|(?:runtime|internal|reflect|sync)[./]|__r(?:ust|dl|g)_\w+$|(?:"
+    + _GO
+    + r")(?:/[^.]*)?\.(?!part|cold|const|isra|lto)"
     r"|(?:_?_?libc_|_int_|__)?(?:malloc|calloc|realloc|memset|memcpy|memmove)(?:_\w+)?$|sysmalloc$"
 )
 

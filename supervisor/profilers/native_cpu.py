@@ -17,7 +17,7 @@ class Native:
     """The native stacks of a process's running threads; waiting ones aren't touched. Raises Failure."""
 
     name = "native stacks"
-    last_resort = True
+    last_resort = False  # perf may be let in where ptrace isn't
     why: str | None = None
     start_s = 0.0
 

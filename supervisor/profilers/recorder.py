@@ -7,8 +7,7 @@ import time
 
 from supervisor import cgroup
 from supervisor.analysis import folded
-from supervisor.profilers import engine as engines
-from supervisor.profilers import interpreter, lent, native, pace, pyspy, runner, stdlib
+from supervisor.profilers import interpreter, lent, pace, pyspy, runner, stdlib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     class Engine(Protocol):
-        """A profiler that records slices; `last_resort`: there is no other one to try after it."""
+        """A profiler that records slices; `last_resort`: none that is tried after it gives more."""
 
         name: str
         last_resort: bool
@@ -99,6 +98,11 @@ class Meter:
         self.overdue = now_s - since_s >= self.limit_s
         self.dear = self.seconds >= _LEAST_WINDOW_S and self._pace.too_dear(self.plan, self.cost_s, self.ticks)
         return self.overdue or self.dear
+
+    @property
+    def asked_hz(self) -> int:
+        """The rate that was asked for, whatever the plan is."""
+        return self._pace.asked_hz
 
     @property
     def ticks(self) -> float:
@@ -341,14 +345,11 @@ def py_spy(options: Options, why: str | None = None) -> Engine:
 
 
 def engine(pid: int, options: Options, room_bytes: int | None = None) -> Engine:
-    """The engine for a process: the standard library's profiler where its interpreter brings one, else py-spy; guard's
-    own for machine code. `room_bytes`: what its memory limit leaves. Raises Failure.
+    """The engine for a Python: the standard library's profiler where its interpreter brings one, else py-spy.
+
+    `room_bytes`: what its memory limit leaves. Raises Failure.
     """
     found = interpreter.look(pid)
-    if is_machine_code(pid, options):
-        from supervisor.profilers import native_cpu
-
-        return native_cpu.Native(pid)
     if found is None or not stdlib.reads(found):
         return py_spy(options)
     why = options.not_for_stdlib()
@@ -358,13 +359,6 @@ def engine(pid: int, options: Options, room_bytes: int | None = None) -> Engine:
     if why is not None:
         return py_spy(options, f"not by {stdlib.ENGINE}: {why}")
     return Stdlib(found, options)
-
-
-def is_machine_code(pid: int, options: Options) -> bool:
-    """Whether guard itself reads its native stacks, for which its threads have to stop."""
-    if options.subprocesses or not native.possible() or interpreter.look(pid) is not None:
-        return False
-    return engines.of(pid) == engines.OTHER
 
 
 def tracer(pid: int) -> int:

@@ -38,6 +38,7 @@ _GOOD = {
     "url": ["https://a.example/x?y=z"],
     "webhook": ["slack+https://a.example/x"],
     "endpoint": ["http://127.0.0.1:4318", "env"],
+    "pprof": ["http://127.0.0.1:6060", "auto"],
     "port": ["0", "9464"],
     "address": ["127.0.0.1", "::1"],
     "collected": ["a/guard.prom"],

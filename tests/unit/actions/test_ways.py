@@ -37,7 +37,7 @@ def passing(reason: str, capability: str = "") -> Any:
 @pytest.mark.parametrize("action", sorted(ways.WAYS))
 def test_every_way_is_there_and_every_engine_has_one(action: str) -> None:
     engines = set(ways.WAYS[action]) - {ways.OWN}
-    assert engines == {engine.PYTHON, engine.NODE, engine.BUN, engine.JAVA, engine.OTHER}
+    assert engines == {engine.PYTHON, engine.NODE, engine.BUN, engine.JAVA, *engine.MACHINE_CODE}
     for names in ways.WAYS[action].values():
         assert names
         for name in names:

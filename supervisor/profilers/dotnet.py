@@ -1,0 +1,201 @@
+"""A running .NET, asked by its own tools where they are on PATH: dotnet-trace (what runs), dotnet-gcdump (its heap).
+
+Both speak to the socket that the runtime opens in its TMPDIR, so that is looked at first: without one they would wait.
+Sources: learn.microsoft.com/dotnet/core/diagnostics, and the tools' own source (dotnet/diagnostics): collect writes
+NAME.nettrace and then NAME.speedscope.json; report prints `bytes  count  type  [module]`.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+
+from supervisor.analysis import folded, speedscope
+from supervisor.analysis.reading import FormatError
+from supervisor.profilers import pace, recorder, runner
+from supervisor.profilers.pyspy import Failure
+
+Histogram = dict[str, tuple[int, int]]  # by type: instances, bytes
+
+_SLACK_S = 25.0  # the runtime tells at the end which methods it has, and the tool converts
+_REPORT_S = 45.0
+_MOST_TYPES = 20_000
+_MOST_BYTES = 256 << 20
+_MICROSECONDS_A_SAMPLE = 1000  # the runtime's sampler stops all threads every millisecond
+_ROW = re.compile(r"\s*([\d.,' \u00a0\u202f]*\d)\s{2,}([\d.,'\u00a0\u202f]*\d)\s{2,}(\S.*?)(?:  \[([^\]]*)\])?\s*$")
+_BUSY = "CPU_TIME"
+
+
+def find(tool: str) -> str:
+    """A tool of .NET on PATH or where `dotnet tool install --global` puts it. Raises Failure."""
+    home = os.path.join(os.environ.get("HOME", "/"), ".dotnet", "tools")
+    found = shutil.which(tool) or shutil.which(tool, path=home)
+    if found is None:
+        raise Failure(f"{tool}-missing", f"a .NET is read by {tool}, which is not on PATH", install(tool))
+    return found
+
+
+def install(tool: str) -> str:
+    """The command that installs it."""
+    return f"dotnet tool install --global {tool}"
+
+
+def check(pid: int) -> str:
+    """The folder in which this runtime listens. Raises Failure where it doesn't."""
+    folder = "/tmp"
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            for entry in file.read(1 << 20).split(b"\0"):
+                if entry.startswith(b"TMPDIR="):
+                    folder = os.fsdecode(entry[7:]).rstrip("/") or "/"
+    except OSError as error:
+        raise Failure("dotnet-silent", f"its environment: {error.strerror}", "run guard as the target's user") from None
+    if not glob.glob(f"{glob.escape(folder)}/dotnet-diagnostic-{pid}-*-socket"):
+        said = f"there is no dotnet-diagnostic-{pid}-…-socket in {folder}: its diagnostics are off or elsewhere"
+        raise Failure("dotnet-silent", said, "start the target without DOTNET_EnableDiagnostics=0")
+    return folder
+
+
+def trace_argv(program: str, pid: int, output: str, seconds: int) -> list[str]:
+    """Samples of the managed stacks, for whole seconds."""
+    hours, rest = divmod(max(1, seconds), 3600)
+    duration = f"00:{hours:02d}:{rest // 60:02d}:{rest % 60:02d}"
+    argv = [program, "collect", "--process-id", str(pid), "--format", "Speedscope", "--duration", duration]
+    return [*argv, "--output", output]
+
+
+def report_argv(program: str, pid: int) -> list[str]:
+    """Types by bytes and count of what is reachable, after a full collection."""
+    return [program, "report", "--process-id", str(pid)]
+
+
+def parse_trace(data: bytes) -> folded.Counts:
+    """Samples of a millisecond by stack, of threads that were running managed code. Pure. Raises FormatError."""
+    try:
+        document = json.loads(data)
+    except ValueError as error:
+        raise FormatError(f"it is no JSON ({error})") from None
+    if not isinstance(document, dict):
+        raise FormatError("it is no speedscope file")
+    found = speedscope.read(document, keep=True)
+    counts: folded.Counts = {}
+    for stack, microseconds in (found.stacks or {}).items():
+        frames = stack.split(";")
+        if frames[-1] != _BUSY:  # it waits, or is outside of managed code
+            continue
+        own = [text for text in frames[:-1] if "!" in text]  # above them: process, thread, activities
+        samples = round(microseconds / _MICROSECONDS_A_SAMPLE)
+        if own and samples:
+            told = ";".join(map(_frame, own))
+            counts[told] = counts.get(told, 0) + samples
+    return counts
+
+
+def _frame(text: str) -> str:
+    """`App!App.Cache.Keep(int32)`: the module goes for the file, the framework's own by `[runtime]`."""
+    module, _, rest = folded.split_frame(text)[0].partition("!")
+    name = rest.partition("(")[0]
+    own = module.startswith(("System.", "Microsoft.", "mscorlib", "netstandard")) or module == "System"
+    return folded.frame(name, "[runtime]" if own else f"{module}.dll")
+
+
+def parse_report(text: str) -> Histogram:
+    """What `dotnet-gcdump report` prints, in whatever way the locale writes numbers. Pure."""
+    found: Histogram = {}
+    for line in text.splitlines():
+        row = _ROW.match(line)
+        if row is None or len(found) >= _MOST_TYPES:
+            continue
+        size, count = (int(re.sub(r"\D", "", row[group])) for group in (1, 2))
+        before = found.get(row[3], (0, 0))
+        found[row[3]] = (before[0] + count, before[1] + size)
+    return found
+
+
+def histogram(pid: int) -> Histogram:
+    """Instances and bytes by type. Raises Failure, Interrupted."""
+    program = find("dotnet-gcdump")
+    done = run(report_argv(program, pid), _REPORT_S, check(pid))
+    if done.interrupted:
+        raise runner.Interrupted
+    found = parse_report(done.stdout.decode("utf-8", "replace"))
+    if done.code or done.hung or not found:
+        raise explain("dotnet-gcdump", done, pid)
+    return found
+
+
+def explain(tool: str, done: runner.Completed, pid: int) -> Failure:
+    """What a failed run means; the tools tell on both streams."""
+    lines = [line.strip() for line in (done.stderr or done.stdout[-4096:].decode("utf-8", "replace")).splitlines()]
+    said = " ".join(line for line in lines if line)[:300]
+    hint = f"{tool} ps; DOTNET_EnableDiagnostics must not be 0"
+    if done.hung:
+        return Failure(f"{tool}-hung", said or "no end before the deadline", hint)
+    if not os.path.isdir(f"/proc/{pid}"):
+        return Failure("target-gone", said or "the process is gone", "guard run --interval 500ms -- COMMAND")
+    return Failure(f"{tool}-failed", said or f"exit code {done.code}", hint)
+
+
+def run(argv: list[str], deadline_s: float, folder: str, meter: recorder.Meter | None = None) -> runner.Completed:
+    """Run a tool beside the runtime that listens in `folder`. Raises Failure.
+
+    It is a .NET itself: its double mapping would reserve a file larger than guard lets what it runs write.
+    """
+    os.environ.update(TMPDIR=folder, DOTNET_EnableWriteXorExecute="0", DOTNET_CLI_TELEMETRY_OPTOUT="1", NO_COLOR="1")
+    tool = os.path.basename(argv[0])
+    try:
+        return runner.run(argv, deadline_s, watch=meter, most_bytes=_MOST_BYTES)
+    except OSError as error:
+        raise Failure(f"{tool}-missing", f"{argv[0]}: {error.strerror}", install(tool)) from error
+
+
+class Trace:
+    """dotnet-trace, a slice at a time: the runtime itself samples its managed stacks. Raises Failure."""
+
+    name = "dotnet-trace"
+    last_resort = False
+    why: str | None = None
+    start_s = 0.0
+
+    def __init__(self, pid: int) -> None:
+        self.program = find(self.name)
+        self._folder = check(pid)
+        self._pid = pid
+
+    def ways(self, nonblocking: bool) -> tuple[pace.Way, ...]:
+        """The runtime stops its threads."""
+        return (pace.Way(False, False),)
+
+    def serves(self, pid: int) -> bool:
+        """Whether it is the same process."""
+        return pid == self._pid
+
+    def record(self, pid: int, plan: pace.Plan, seconds: float, meter: recorder.Meter) -> recorder.Piece:
+        """One slice. Raises Failure."""
+        asked_s = max(1, round(seconds))
+        rate_hz = 1_000_000 // _MICROSECONDS_A_SAMPLE
+        plan = pace.Plan(pace.Way(False, False), rate_hz, plan.threads, "the rate of .NET's own sampler")
+        with tempfile.TemporaryDirectory(prefix="guard-dotnet-") as folder:
+            output = os.path.join(folder, "trace.nettrace")
+            began_s = time.monotonic()
+            done = run(trace_argv(self.program, pid, output, asked_s), asked_s + _SLACK_S, self._folder)
+            elapsed_s = time.monotonic() - began_s
+            written = output.removesuffix(".nettrace") + ".speedscope.json"
+            if not os.path.exists(written):
+                if done.interrupted:
+                    raise runner.Interrupted
+                raise explain(self.name, done, pid)
+            with open(written, "rb") as file:
+                data = file.read(_MOST_BYTES)
+        try:
+            counts = parse_trace(data)
+        except FormatError as error:
+            raise Failure("dotnet-trace-garbage", f"{self.name}: {error}"[:300], f"{self.name} --version") from error
+        piece = recorder.Piece(self.name, counts, plan, done, meter, asked_s, elapsed_s)
+        piece.seconds, piece.ticks, piece.ticks_known, piece.late = float(asked_s), rate_hz * asked_s, True, False
+        return piece

@@ -1,0 +1,46 @@
+"""CPU profile of a Go by its own profiler, asked for by `/debug/pprof/profile`: 100 samples a second of what runs."""
+
+from __future__ import annotations
+
+import time
+
+from supervisor.profilers import gopprof, pace, recorder, runner
+
+_SLACK_S = 5.0
+
+
+class GoProfile:
+    """The profiler in Go's runtime: nobody stops, and functions that were inlined are told. Raises Failure."""
+
+    name = "pprof"
+    last_resort = False
+    why: str | None = None
+    start_s = 0.0
+
+    def __init__(self, pid: int, wanted: str) -> None:
+        self._pid = pid
+        self._source = gopprof.find(pid, wanted)
+
+    def ways(self, nonblocking: bool) -> tuple[pace.Way, ...]:
+        """The program samples itself."""
+        return (pace.Way(True, False),)
+
+    def serves(self, pid: int) -> bool:
+        """Whether it is the same process."""
+        return pid == self._pid
+
+    def record(self, pid: int, plan: pace.Plan, seconds: float, meter: recorder.Meter) -> recorder.Piece:
+        """One slice, in whole seconds. Raises Failure, also where the program profiles itself already."""
+        asked_s = max(1, round(seconds))
+        what = f"profile?seconds={asked_s}"
+        began_s = time.monotonic()
+        data = self._source.fetch(what, asked_s + _SLACK_S, stoppable=True)
+        elapsed_s = time.monotonic() - began_s
+        reading = gopprof.profile(data, self._source.shown)
+        rate_hz = max(1, round(1 / (reading.seconds_per_weight or 0.01)))
+        plan = pace.Plan(pace.Way(True, False), rate_hz, plan.threads, "the rate of Go's own profiler")
+        done = runner.Completed(0, b"", "", hung=False, interrupted=False, cut=False, cpu_s=0.0)
+        piece = recorder.Piece(self.name, reading.stacks or {}, plan, done, meter, asked_s, elapsed_s)
+        piece.seconds = reading.seconds or float(asked_s)
+        piece.ticks, piece.ticks_known, piece.late = rate_hz * piece.seconds, True, False
+        return piece

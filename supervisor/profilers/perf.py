@@ -1,0 +1,158 @@
+"""CPU profile of machine code by perf: the kernel reads the stacks, and nobody stops for it.
+
+Stacks are followed by frame pointers, which Go has on x86-64 and ARM, and which most C and C++ leave out; so guard's
+own unwinder comes first where it is written for the processor. Sources: perf-record(1), perf-script(1),
+perf_event_open(2).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+
+from supervisor.analysis import folded
+from supervisor.profilers import native, pace, permission, recorder, runner
+from supervisor.profilers.pyspy import Failure
+
+INSTALL = "apt-get install linux-perf (Debian), linux-tools-generic (Ubuntu), perf (Fedora, Arch, Alpine)"
+_RATE_HZ = 99
+_SLACK_S = 10.0  # perf reads what the machine has mapped before and after
+_SCRIPT_S = 30.0
+_MOST_FRAMES = 127  # sysctl kernel.perf_event_max_stack
+_REFUSED = ("permission", "not permitted", "perf_event_paranoid", "access to performance monitoring")
+
+
+def find() -> str:
+    """perf on PATH. Raises Failure."""
+    found = shutil.which("perf")
+    if found is None:
+        raise Failure("perf-missing", "no perf on PATH", INSTALL)
+    return found
+
+
+def record_argv(program: str, pid: int, output: str, *, rate_hz: int, seconds: float) -> list[str]:
+    """Samples for so long from when perf is ready, by a clock that every machine has, a virtual one, too."""
+    argv = [program, "record", "--quiet", "--event", "cpu-clock", "--freq", str(rate_hz), "--call-graph", "fp"]
+    return [
+        *argv,
+        "--no-buildid",
+        "--no-buildid-cache",
+        "--pid",
+        str(pid),
+        "--output",
+        output,
+        "--",
+        "sleep",
+        f"{seconds:.2f}",
+    ]
+
+
+def script_argv(program: str, data: str) -> list[str]:
+    """Its samples as text. Inlined functions would need a run of addr2line for each frame."""
+    return [program, "script", "--input", data, "--fields", "comm,tid,ip,sym,dso", "--no-inline"]
+
+
+def parse(text: str) -> folded.Counts:
+    """What `perf script` prints, as folded stacks. Pure."""
+    counts: folded.Counts = {}
+    for block in text.split("\n\n"):
+        frames: list[str] = []
+        for line in block.splitlines():
+            if line[:1] in ("\t", " ") and len(frames) < _MOST_FRAMES:
+                frames.append(_frame(line.strip()))
+        while len(frames) > 1 and frames[-1] == _UNKNOWN:
+            frames.pop()  # below the first function there is what no frame pointer points to
+        if frames:
+            stack = ";".join(reversed(frames))
+            counts[stack] = counts.get(stack, 0) + 1
+    return counts
+
+
+_UNKNOWN = folded.frame("(code without a file)", None)
+
+
+def _frame(line: str) -> str:
+    """`55d8366 main.main (/app/server)`; what has no symbol is `server+0x55d8366`."""
+    address, _, rest = line.partition(" ")
+    at = next((at for at in (rest.find(" (/"), rest.find(" ([")) if at >= 0), rest.rfind(" ("))
+    name, place = (rest[:at], rest[at + 2 :]) if at >= 0 else (rest, "")
+    place = place.removesuffix(")").removesuffix(" (deleted)")
+    if place in ("[unknown]", "", "//anon"):
+        return _UNKNOWN if name in ("[unknown]", "") else folded.frame(name, None)
+    if place.startswith("[") and place != "[vdso]":
+        return folded.frame(name, "[kernel]")
+    if name in ("[unknown]", ""):
+        name = f"{os.path.basename(place)}+0x{address}"
+    return folded.frame(name, native.RUNTIME if native.is_runtime(name) else place)
+
+
+def explain(stderr: str, code: int, *, hung: bool, pid: int) -> Failure:
+    """What a failed run means; perf exits 255 or 129 for most of it."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    said = " ".join(lines)[:300]
+    hint = f"perf record --call-graph fp --pid {pid}"
+    if hung:
+        return Failure("perf-hung", said or "no end before the deadline", hint)
+    if not os.path.isdir(f"/proc/{pid}") or "no such process" in said.lower():
+        return Failure("target-gone", said or "the process is gone", "guard run --interval 500ms -- COMMAND")
+    if any(words in said.lower() for words in _REFUSED):
+        return Failure("perf-refused", said, permission.perf_hint())
+    if code == 127 or "not found for kernel" in said:  # Ubuntu's wrapper
+        return Failure("perf-missing", said, INSTALL)
+    return Failure("perf-failed", said or f"exit code {code}", hint)
+
+
+class Perf:
+    """perf record and perf script, a slice at a time. Raises Failure."""
+
+    name = "perf"
+    last_resort = False
+    why: str | None = None
+    start_s = 0.0
+
+    def __init__(self) -> None:
+        self.program = find()
+
+    def ways(self, nonblocking: bool) -> tuple[pace.Way, ...]:
+        """The kernel reads stacks."""
+        return (pace.Way(True, False),)
+
+    def serves(self, pid: int) -> bool:
+        """Any process."""
+        return True
+
+    def record(self, pid: int, plan: pace.Plan, seconds: float, meter: recorder.Meter) -> recorder.Piece:
+        """One slice. Raises Failure."""
+        # A thread that doesn't run costs nothing here, and one that does isn't stopped.
+        rate_hz = max(plan.rate_hz, min(_RATE_HZ, meter.asked_hz))
+        plan = pace.Plan(pace.Way(True, False), rate_hz, plan.threads, "perf, without stopping the target")
+        os.environ.update(PERF_CONFIG=os.devnull, DEBUGINFOD_URLS="")  # nobody's defaults, and no server for symbols
+        with tempfile.TemporaryDirectory(prefix="guard-perf-") as folder:
+            data = os.path.join(folder, "perf.data")
+            began_s = time.monotonic()
+            done = self._run(
+                record_argv(self.program, pid, data, rate_hz=plan.rate_hz, seconds=seconds), seconds + _SLACK_S
+            )
+            elapsed_s = time.monotonic() - began_s
+            if not os.path.exists(data) or not os.path.getsize(data):
+                raise explain(done.stderr, done.code, hung=done.hung, pid=pid)
+            told = self._run(script_argv(self.program, data), _SCRIPT_S)
+        if told.interrupted:
+            raise runner.Interrupted
+        if told.code or told.hung:
+            raise explain(told.stderr, told.code, hung=told.hung, pid=pid)
+        counts = parse(told.stdout.decode("utf-8", "replace"))
+        piece = recorder.Piece(self.name, counts, plan, done, meter, max(1, round(seconds)), elapsed_s)
+        piece.seconds = min(seconds, elapsed_s)
+        piece.ticks, piece.ticks_known = plan.rate_hz * piece.seconds, True
+        piece.late = False
+        piece.cpu_s += told.cpu_s
+        return piece
+
+    def _run(self, argv: list[str], deadline_s: float) -> runner.Completed:
+        try:
+            return runner.run(argv, deadline_s)  # unmetered: most of what it takes is its start, and nobody stands
+        except OSError as error:
+            raise Failure("perf-missing", f"{self.program}: {error.strerror}", INSTALL) from error

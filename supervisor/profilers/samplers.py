@@ -1,0 +1,81 @@
+"""Which profilers sample a process, the best one first; each is tried in turn until one gives something."""
+
+from __future__ import annotations
+
+from supervisor.profilers import engine, interpreter, native, recorder
+from supervisor.profilers.pyspy import Failure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from supervisor.profilers.recorder import Engine, Options
+
+    Maker = Callable[[], Engine]
+
+
+class Samplers:
+    """The profilers for a process, one after the other. `told` gets a line for each that gave nothing."""
+
+    def __init__(self, makers: list[Maker], told: Callable[[str], None]) -> None:
+        self._makers = makers
+        self._told = told
+        self._failures: list[Failure] = []
+
+    def next(self, failure: Failure | None = None, name: str = "") -> Engine:
+        """The next one that is there, after the one before, `name`, ended with `failure`.
+
+        Raises Failure where none is left: the first one that isn't about a tool that isn't installed.
+        """
+        while True:
+            if failure is not None:
+                self._failures.append(failure)
+            if not self._makers:
+                telling = [each for each in self._failures if not each.reason.endswith("-missing")]
+                raise (telling or self._failures)[0]
+            if failure is not None:
+                self._told(f"{name or 'another one'} gave nothing ({failure.reason}: {failure.said[:160]})")
+            try:
+                return self._makers.pop(0)()
+            except Failure as missing:
+                failure, name = missing, ""
+
+
+def makers(pid: int, options: Options, room_bytes: int | None = None, go_pprof: str = "") -> list[Maker]:
+    """For a Python the standard library's profiler where its interpreter brings one, then py-spy.
+
+    For machine code guard's own unwinder, which follows stacks without frame pointers, then perf; a Go has those, so
+    that perf, which stops nobody, comes first. What a runtime tells of itself, by its tool, comes before both.
+    """
+    if is_machine_code(pid, options):
+        return _of_machine_code(pid, engine.of(pid), go_pprof)
+    return [lambda: recorder.engine(pid, options, room_bytes), lambda: recorder.py_spy(options)]
+
+
+def _of_machine_code(pid: int, which: str, go_pprof: str) -> list[Maker]:
+    from supervisor.profilers import perf
+
+    order: list[Maker] = []
+    if native.possible():
+        from supervisor.profilers import native_cpu
+
+        order.append(lambda: native_cpu.Native(pid))
+    order.insert(0 if which == engine.GO else 1, perf.Perf)
+    if which == engine.GO and go_pprof:
+        from supervisor.profilers import go_cpu
+
+        order.insert(0, lambda: go_cpu.GoProfile(pid, go_pprof))
+    elif which == engine.RUBY:
+        from supervisor.profilers import rbspy
+
+        order.insert(0, rbspy.Rbspy)
+    elif which == engine.DOTNET:
+        from supervisor.profilers import dotnet
+
+        order.insert(0, lambda: dotnet.Trace(pid))
+    return order
+
+
+def is_machine_code(pid: int, options: Options) -> bool:
+    """Whether its native stacks are what can be sampled."""
+    return not options.subprocesses and interpreter.look(pid) is None and engine.of(pid) in engine.MACHINE_CODE

@@ -1,0 +1,235 @@
+"""What perf, rbspy and .NET's tools are told, and what they tell: command lines, output, failures."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supervisor.analysis import folded
+from supervisor.analysis.reading import FormatError
+from supervisor.profilers import dotnet, pace, perf, rbspy, recorder, samplers
+from supervisor.profilers.pyspy import Failure
+
+PERF = """\
+leak   711
+\t          4699c1 main.spinAround (/srv/leak)
+\t          432a37 runtime.main (/srv/leak)
+\t          4699c1 [unknown] ([unknown])
+
+leak   712
+\tffffffff81a0b6e0 clear_page_erms ([kernel.kallsyms])
+\t    7f1234 std::vector<int, std::allocator<int> >::push_back(int const&) (/srv/my app (1).so (deleted))
+\t           12d0f [unknown] (/usr/bin/dash)
+
+"""
+
+
+def test_perf_samples() -> None:
+    assert perf.parse(PERF + PERF) == {
+        "runtime.main ([runtime]);main.spinAround (/srv/leak)": 2,
+        "dash+0x12d0f (/usr/bin/dash);std::vector<int, std::allocator<int> >::push_back(int const&) ([runtime]);"
+        "clear_page_erms ([kernel])": 2,
+    }
+
+
+@given(st.text() | st.text(st.sampled_from("\t \n()[]abunknown1")))
+def test_perf_garbage_is_no_fault(text: str) -> None:
+    counts = perf.parse(text)
+    assert folded.parse(folded.render(counts).splitlines()) == counts
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("Error:\nAccess to performance monitoring and observability operations is limited.", "perf-refused"),
+        ("perf_event_open(...) failed: Operation not permitted", "perf-refused"),
+        ("WARNING: perf not found for kernel 6.8.0-31", "perf-missing"),
+        ("failed to mmap with 12 (Cannot allocate memory)", "perf-failed"),
+    ],
+)
+def test_perf_failures(said: str, reason: str) -> None:
+    failure = perf.explain(said, 255, hung=False, pid=os.getpid())
+    assert failure.reason == reason and failure.hint
+
+
+RUBY = """\
+<main> - /srv/app.rb:9;block in run - /srv/lib/job - 2.rb:31;sleep [c function] - (unknown):0 12
+<main> - /srv/app.rb:9;Array#each [c function] - (unknown):0;initialize - /srv/a;b.rb:4 3
+"""
+
+
+def test_ruby_samples() -> None:
+    assert rbspy.parse(RUBY.splitlines()[0]) == {
+        "<main> (/srv/app.rb:9);block in run (/srv/lib/job - 2.rb:31);sleep [c function]": 12
+    }
+    assert sum(rbspy.parse(RUBY).values()) == 15
+    with pytest.raises(folded.FoldedError):
+        rbspy.parse("<main> - /srv/app.rb:9")
+    told = rbspy.frames("<main> - /srv/app.rb:9\nkeep_rows - /srv/app.rb:3\nsleep [c function] - (unknown):0\n")
+    assert [(frame["name"], frame["filename"], frame["line"]) for frame in told] == [
+        ("sleep [c function]", "", 0), ("keep_rows", "/srv/app.rb", 3), ("<main>", "/srv/app.rb", 9)
+    ]  # fmt: skip
+
+
+def test_ruby_command_lines() -> None:
+    """As rbspy's own tests have them: long options only, since short ones changed their meaning."""
+    argv = rbspy.record_argv("rbspy", 42, "/proc/self/fd/5", rate_hz=99, duration_s=3, nonblocking=True)
+    assert " ".join(argv) == (
+        "rbspy record --pid 42 --rate 99 --duration 3 --format collapsed --silent --file /proc/self/fd/5 "
+        "--raw-file /dev/null --nonblocking"
+    )
+    assert rbspy.snapshot_argv("rbspy", 42, nonblocking=False) == ["rbspy", "snapshot", "--pid", "42"]
+
+
+@pytest.mark.parametrize(
+    ("cause", "reason"),
+    [
+        ("Permission denied when reading from process. If you're not running as root, try again", "ptrace-refused"),
+        ("Couldn't find ruby version", "ruby-unsupported"),
+        ("Failed to initialize ruby spy", "rbspy-failed"),
+    ],
+)
+def test_ruby_failures(cause: str, reason: str) -> None:
+    said = f"Something went wrong while rbspy was sampling the process. Here's what we know:\n- {cause}\n"
+    failure = rbspy.explain(said, 1, hung=False, pid=os.getpid())
+    assert failure.reason == reason and cause[:20] in failure.said
+    assert rbspy.explain("", 0, hung=False, pid=1 << 22).reason == "target-gone"
+
+
+def trace(*leaves: str) -> bytes:
+    names = ["Process64 Process(7) (7) Args: ", "(Non-Activities)", "Threads", "Thread (9)",
+             "App!App.Cache.Keep(int32)", "System.Private.CoreLib!System.Array.Resize(!!0[]&)", *leaves]  # fmt: skip
+    events = [{"type": "O", "frame": number, "at": 0.0} for number in range(len(names))]
+    events += [{"type": "C", "frame": number, "at": 12.0} for number in reversed(range(len(names)))]
+    profile = {"type": "evented", "name": "Thread (9)", "unit": "milliseconds", "startValue": 0, "endValue": 12,
+               "events": events}  # fmt: skip
+    frames = [{"name": name} for name in names]
+    return json.dumps({"$schema": "https://www.speedscope.app/file-format-schema.json", "profiles": [profile],
+                       "shared": {"frames": frames}}).encode()  # fmt: skip
+
+
+def test_dotnet_samples() -> None:
+    assert dotnet.parse_trace(trace("CPU_TIME")) == {"App.Cache.Keep (App.dll);System.Array.Resize ([runtime])": 12}
+    assert dotnet.parse_trace(trace("UNMANAGED_CODE_TIME")) == {}
+    for data in (b"", b"[]", b"{}", b"{"):
+        with pytest.raises(FormatError):
+            dotnet.parse_trace(data)
+
+
+@pytest.mark.parametrize("mark", [",", ".", "\u00a0", "\u202f", "'", ""])
+def test_dotnet_types(mark: str) -> None:
+    """Rows of PrintReportHelper.cs, with the locale's mark between thousands."""
+
+    def number(value: int, width: int) -> str:
+        return f"{value:,}".replace(",", mark).rjust(width)
+
+    text = f"{number(3_145_728, 15)}  GC Heap bytes\n{number(9_000, 15)}  GC Heap objects\n\n"
+    text += "   Object Bytes     Count  Type\n"
+    text += f"{number(2_000_024, 15)}  {number(1_200, 8)}  App.Session[] (Bytes > 1M)  [App.dll]\n"
+    text += f"{number(480, 15)}  {number(7, 8)}  System.Collections.Generic.Dictionary<System.String,System.Int32>\n"
+    assert dotnet.parse_report(text) == {
+        "App.Session[] (Bytes > 1M)": (1_200, 2_000_024),
+        "System.Collections.Generic.Dictionary<System.String,System.Int32>": (7, 480),
+    }
+
+
+@given(st.text())
+def test_dotnet_garbage_is_no_fault(text: str) -> None:
+    for count, size in dotnet.parse_report(text).values():
+        assert count >= 0 and size >= 0
+
+
+def test_dotnet_command_lines() -> None:
+    assert dotnet.trace_argv("dotnet-trace", 42, "/t/x.nettrace", 3700)[-4:] == [
+        "--duration", "00:01:01:40", "--output", "/t/x.nettrace"
+    ]  # fmt: skip
+    assert dotnet.report_argv("dotnet-gcdump", 42) == ["dotnet-gcdump", "report", "--process-id", "42"]
+
+
+def test_a_runtime_without_its_socket_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Failure, match="dotnet-silent"):
+        dotnet.check(os.getpid())
+
+
+# -- stand-ins for tools: only how they are run, and what comes of their faults ------------------------------------
+
+
+def stand_in(folder: Path, name: str, script: str) -> None:
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+@pytest.fixture
+def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    return tmp_path
+
+
+def one_slice(engine: recorder.Engine) -> recorder.Piece:
+    pace_ = pace.Pace(100, None, 1.0, (pace.Way(True, False),))
+    plan = pace_.plan(1)
+    return engine.record(os.getpid(), plan, 1.0, recorder.Meter(plan, pace_))
+
+
+def test_rbspy_is_run_as_it_wants_to_be(tools: Path) -> None:
+    stand_in(tools, "rbspy", """while [ "$1" != --file ]; do shift; done; echo '<main> - /srv/app.rb:9 4' > "$2" """)
+    piece = one_slice(rbspy.Rbspy())
+    assert piece.counts == {"<main> (/srv/app.rb:9)": 4} and piece.engine == "rbspy"
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("echo '- Copy error: oh' >&2; exit 1", "rbspy-failed"),
+        ("kill -9 $$", "rbspy-failed"),
+        ("""while [ "$1" != --file ]; do shift; done; echo 'nonsense' > "$2" """, "rbspy-garbage"),
+        ("exec cat /dev/zero", "profiler-flood"),
+    ],
+    ids=["exit", "killed", "garbage", "flood"],
+)
+def test_faults_of_a_tool_are_named(tools: Path, script: str, reason: str) -> None:
+    stand_in(tools, "rbspy", script)
+    with pytest.raises(Failure, match=reason):
+        one_slice(rbspy.Rbspy())
+
+
+def test_a_tool_that_hangs_is_ended(tools: Path) -> None:
+    stand_in(tools, "rbspy", "exec sleep 60")
+    began_s = time.monotonic()
+    with pytest.raises(Failure, match="rbspy-hung"):
+        one_slice(rbspy.Rbspy())
+    assert time.monotonic() - began_s < 20
+
+
+def test_a_tool_that_is_taken_away_midway(tools: Path) -> None:
+    stand_in(tools, "rbspy", "exit 0")
+    engine = rbspy.Rbspy()
+    (tools / "rbspy").unlink()
+    with pytest.raises(Failure, match="rbspy-missing"):
+        one_slice(engine)
+
+
+def test_one_after_the_other_until_one_gives_something() -> None:
+    told: list[str] = []
+
+    def missing() -> recorder.Engine:
+        raise Failure("perf-missing", "no perf on PATH", "install it")
+
+    class Refused:
+        name = "refused"
+
+    left = samplers.Samplers([missing, Refused, missing], told.append)  # type: ignore[list-item]
+    assert left.next().name == "refused"
+    with pytest.raises(Failure, match="ptrace-refused"):  # the one that isn't about what could be installed
+        left.next(Failure("ptrace-refused", "no", "do"), "refused")
+    assert told == [
+        "another one gave nothing (perf-missing: no perf on PATH)", "refused gave nothing (ptrace-refused: no)"
+    ]  # fmt: skip
