@@ -11,6 +11,7 @@ from supervisor.profilers import agent, remote
 from supervisor.profilers.pyspy import Failure
 
 _HELLO_S = 10.0
+_HASTE_S = 4.0  # in a run other evidence waits behind this
 _OURS = ("interrupted",)
 
 
@@ -37,7 +38,7 @@ def _visit(task: Task, silent: Failure) -> dict[str, Any]:
     if found is not None:
         raise Failure(*found)
     heap_agent.check_room(task, task.pid, remote.NEEDS_BYTES)
-    visit = remote.Visit(task.pid)
+    visit = remote.Visit(task.pid, remote.PATIENCE_S if "profile_mode" in task.spec else _HASTE_S)
     try:
         heap = heap_profile.counted(Heap(task, task.pid, visit.ask("hello", _HELLO_S), visit))
     finally:

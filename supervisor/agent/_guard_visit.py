@@ -85,21 +85,18 @@ def visit(place: str, sources: dict[str, str]) -> None:
         link = net.socket(net.AF_UNIX, net.SOCK_STREAM)
         try:
             link.settimeout(_PATIENCE_S)
-            try:
-                link.connect(f"{place}/guard")
-            except OSError:
-                _tidy(place, library.fetch("os"))
-            else:
-                _answer(link, net, library)
+            link.connect(f"{place}/guard")
+            _answer(link, net, library)
         finally:
             link.close()
+            _tidy(place, library.fetch("os"))
     except BaseException:  # whatever it is, it is not the program's
         pass
     library.clear()
 
 
 def _tidy(place: str, system: Any) -> None:
-    """Nobody is there: guard is gone, and this came too late. Its folder is this process's own."""
+    """Remove the folder, which is this process's own: guard may be gone, before this came or since."""
     for name in ("visit.py", "guard"):
         try:
             system.unlink(f"{place}/{name}")

@@ -21,7 +21,7 @@ from supervisor.profilers.pyspy import Failure
 
 ENGINE = "sys.remote_exec, census"
 NEEDS_BYTES = 12 << 20  # a thread, the script compiled, and what it counts with (measured: 3 MiB)
-_START_S = 10.0  # until the main thread runs Python code
+PATIENCE_S = 10.0  # until the main thread runs Python code
 _LOOK_S = 0.1
 _LATE_S = 0.3  # what had been taken up just before it was taken back has been read by then
 _SOURCES = ("_guard_census", "_guard_chain")
@@ -105,7 +105,7 @@ class Visit:
     Raises Failure, with nothing left behind.
     """
 
-    def __init__(self, pid: int, patience_s: float = _START_S) -> None:
+    def __init__(self, pid: int, patience_s: float = PATIENCE_S) -> None:
         self.pid = pid
         self._runtime = runtime.open_runtime(pid)
         self._folder: _Folder | None = None

@@ -225,6 +225,22 @@ def test_a_script_that_comes_too_late_clears_up(begin: Callable[..., Any], pytho
     assert process.communicate(b"\n", timeout=PATIENCE_S) == (b"lives\n", b"")
 
 
+def test_a_visit_whose_guard_is_killed_ends(begin: Callable[..., Any]) -> None:
+    process = begin([newer_python.program("3.14"), "-c", LEAK, "3000"])
+    before = set(left_behind())
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom supervisor.profilers import remote\n"
+    code += f"visit = remote.Visit({process.pid})\nprint(visit.ask('hello', 30.0), flush=True)\ninput()"
+    visitor = begin([sys.executable, "-c", code])
+    threads = Path(f"/proc/{process.pid}/task")
+    assert set(left_behind()) - before and len(list(threads.iterdir())) == 2
+    visitor.kill()
+    until_s = time.monotonic() + PATIENCE_S
+    while set(left_behind()) - before or len(list(threads.iterdir())) > 1:
+        assert time.monotonic() < until_s
+        time.sleep(0.01)
+    assert process.poll() is None
+
+
 @pytest.mark.parametrize("how", ["environment", "option"])
 def test_remote_debugging_that_is_off_is_respected(begin: Callable[..., Any], how: str, tmp_path: Path) -> None:
     python = newer_python.program("3.14")

@@ -71,6 +71,15 @@ def skips(effects: list[list[Effect]]) -> list[tuple[str, str]]:
     ]
 
 
+@pytest.mark.parametrize("pid", [10, 11])
+def test_who_can_count_its_objects_does_so_from_the_first_state_on(pid: int) -> None:
+    policy = replace(POLICY, counts=lambda asked: asked == 10)
+    ended = ActionEnded("heap-profile", pid, "ok")
+    _, effects = play(reading(0, process(pid, 110)), reading(1, process(pid, 115)), (2.0, ended), policy=policy)
+    counted = [start for start in starts(effects) if start[0] == "heap-profile"]
+    assert counted == ([("heap-profile", "warning", 10)] if pid == 10 else [])
+
+
 def test_one_sample_past_the_threshold_is_not_enough() -> None:
     state, effects = play(
         reading(0, process(rss_mb=50)), reading(5, process(rss_mb=120)), reading(10, process(rss_mb=60))
