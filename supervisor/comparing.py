@@ -13,6 +13,7 @@ from supervisor.analysis import compare, comparison, formats
 from supervisor.analysis.known import Shared
 from supervisor.analysis.outcome import REGRESSION, Comparison
 from supervisor.analysis.reading import FormatError, Reading
+from supervisor.analysis.sides import UnitsError
 from supervisor.errors import UsageError
 
 TYPE_CHECKING = False
@@ -129,6 +130,9 @@ def run(wish: Wish, environ: Mapping[str, str]) -> Comparison:
 
     try:
         return compare.compare(*sides, per=wish.per, stacks=stacks)
+    except UnitsError as error:
+        hint = "guard compare with two heap profiles, or with two CPU profiles"
+        raise UsageError("these profiles can't be compared", why=str(error), hint=hint) from None
     except ValueError as error:
         raise UsageError(
             "these profiles can't be compared", why=str(error), hint="guard compare --per share ..."

@@ -62,7 +62,8 @@ def percent(part: float | None) -> str:
 def line(found: Comparison) -> str:
     """All that matters on one line, without its end."""
     words = [f"{MARKS[found.verdict]} {found.verdict}"]
-    for verdict, name in ((REGRESSION, "slower"), (IMPROVEMENT, "faster")):
+    names = ("larger", "smaller") if found.unit == "bytes" else ("slower", "faster")
+    for verdict, name in zip((REGRESSION, IMPROVEMENT), names, strict=True):
         rows = [row for row in found.of(verdict) if not row.minor]
         if rows:
             first = rows[0]
@@ -80,7 +81,8 @@ def _smallest(found: Comparison) -> str:
     """What would have been seen."""
     if found.tenth is None or found.tenth > _SENSELESS:
         return "there are too few samples to see any"
-    words = f"a function with a tenth of the time would have had to change by {percent(found.tenth)}"
+    noun = "bytes" if found.unit == "bytes" else "time"
+    words = f"a function with a tenth of the {noun} would have had to change by {percent(found.tenth)}"
     if found.total.detectable is not None and found.total_judged:
         words += f", the whole by {percent(found.total.detectable)}"
     return words
@@ -225,7 +227,10 @@ def _unchanged(found: Comparison, rows: list[Row]) -> str:
 
 
 def _method(found: Comparison) -> str:
-    per = {"run": "time per run", "second": "time per second of recording", "share": "share of the whole"}[found.per]
+    noun = "bytes" if found.unit == "bytes" else "time"
+    per = {"run": f"{noun} per run", "second": f"{noun} per second of recording", "share": "share of the whole"}[
+        found.per
+    ]
     return f"{per}; {found.method or 'nothing had enough samples to be asked'}. Score: {SCORE_FORMULA}."
 
 

@@ -45,6 +45,7 @@ SUFFIXES = (
 _HEAD = 1 << 16
 _MOST_WHOLE = 256 << 20  # of a format that can't be read piece by piece
 _ODD = bytes(byte for byte in range(27) if byte < 9 or byte > 13)
+_MEMRAY = b"memray\0"
 _BLOCK = "```json guard-profile"
 _SEEN = (
     (b"\x89PNG", "a PNG picture, which has no counts; the .folded beside it has them"),
@@ -52,7 +53,6 @@ _SEEN = (
     (b"PK\x03\x04", "a zip archive; unpack it"),
     (b"\x7fELF", "a program"),
     (b"PERFILE2", "perf's own data; `perf script | stackcollapse-perf.pl` makes folded stacks of it"),
-    (b"memray\0", "a memray capture; `memray flamegraph` and `memray summary` read it"),
     (b"\xff\xfe", "text in UTF-16; it has to be UTF-8"),
     (b"\xfe\xff", "text in UTF-16; it has to be UTF-8"),
     (b"\x28\xb5\x2f\xfd", "data packed by zstd; unpack it (only gzip is unpacked here)"),
@@ -75,6 +75,11 @@ def read(path: str, *, keep: bool = False, shared: Shared | None = None) -> Read
             found = _read(file, keep, shared)
         except RecursionError:
             raise FormatError("its JSON is nested too deep for a profile") from None
+        except _Beside as error:
+            stacks = stem(path) + ".folded"
+            if stacks == path or not os.path.isfile(stacks):
+                raise FormatError(str(error)) from None
+            return read(stacks, keep=keep, shared=shared)
     found.origin = path
     facts = _facts_beside(path)
     if facts:
@@ -87,6 +92,10 @@ def read(path: str, *, keep: bool = False, shared: Shared | None = None) -> Read
     if not any(each.total_weight for each in found.functions.values()):
         raise FormatError("the profile names no function: its stacks hold only threads and processes")
     return found
+
+
+class _Beside(FormatError):
+    """It is evidence of guard's that belongs to a profile, whose stacks stand in the `.folded` beside it."""
 
 
 def is_empty(error: FormatError) -> bool:
@@ -126,7 +135,7 @@ def _positive(value: object) -> TypeGuard[float]:
 
 def stem(path: str) -> str:
     """A path without the suffix of a profile: what the files of one profile have in common."""
-    for suffix in (*SUFFIXES, ".meta.json", ".svg", ".json"):
+    for suffix in (*SUFFIXES, ".census.json", ".memray", ".meta.json", ".svg", ".json"):
         if path.endswith(suffix):
             return path[: -len(suffix)]
     return path
@@ -154,6 +163,10 @@ def _read(file: BufferedReader[Any], keep: bool, shared: Shared | None) -> Readi
         return _unpacked(file, keep, shared)
     if not head.strip():
         raise FormatError("the file holds nothing but white space")
+    if head.startswith(_MEMRAY):
+        raise _Beside(
+            "it is a memray capture; `memray flamegraph` reads it, and guard the .folded that it puts beside its own"
+        )
     for magic, words in _SEEN:
         if head.startswith(magic):
             raise FormatError(f"it is {words}")
@@ -255,7 +268,8 @@ def _from_json(data: bytes, keep: bool) -> Reading:
     except (TypeError, KeyError, AttributeError, OverflowError) as error:
         # Each list and object in it may be anything; what isn't checked by itself ends here.
         raise FormatError(f"its JSON is damaged: a part is not what the format has there ({error})") from None
-    raise FormatError(f"it is JSON, but {_json_seen(document)}")
+    kind = _Beside if isinstance(document, dict) and "schema_version" in document else FormatError
+    raise kind(f"it is JSON, but {_json_seen(document)}")
 
 
 def _json_seen(document: object) -> str:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from supervisor.analysis.reading import Reading
 
 
+class UnitsError(ValueError):
+    """The sides weigh different things."""
+
+
 class Side:
     """Profiles of one side, each weight as samples and as a value (time, time a second, share)."""
 
@@ -75,7 +79,8 @@ def basis(baseline: list[Reading], current: list[Reading], per: str) -> tuple[Co
     everything = [*baseline, *current]
     memory = {reading.unit == "bytes" for reading in everything}
     if len(memory) > 1:
-        raise ValueError("one side's profiles weigh bytes, the other's time: they can't be compared")
+        said = "one side has heap or growth profiles, which weigh bytes, the other CPU profiles, which weigh time"
+        raise UnitsError(said)
     timed = all(reading.seconds_per_weight is not None for reading in everything)
     any_timed = any(reading.seconds_per_weight is not None for reading in everything)
     windows = all(reading.whole is False and reading.seconds for reading in everything)

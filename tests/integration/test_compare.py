@@ -159,3 +159,35 @@ def test_a_closed_pipe_and_a_name_that_is_no_text(run_guard: Guard, place: Path)
     )
     os.close(write)
     assert b"Traceback" not in process.communicate(timeout=60)[1]
+
+
+def heap(place: Path, name: str, kept: int) -> None:
+    """What `guard profile --heap` leaves of a Python, as far as comparing goes."""
+    (place / f"{name}.folded").write_text(f"Cart.rows;bytearray {kept}\nCart.names;str 4000000\n")
+    facts = {"kind": "heap-profile", "used_rate_hz": None, "samples": 20_000}
+    (place / f"{name}.meta.json").write_text(json.dumps(facts))
+    (place / f"{name}.census.json").write_text(json.dumps({"schema_version": 1, "pid": 7, "census": {}}))
+    (place / f"{name}.memray").write_bytes(b"memray\0\x0c\0\0\0")
+
+
+def test_heap_profiles(run_guard: Guard, place: Path) -> None:
+    """Bytes are larger, not slower; a census and a memray recording are known by the stacks beside them."""
+    heap(place, "before", 5_000_000)
+    heap(place, "after", 90_000_000)
+    for suffix in (".folded", ".census.json", ".memray"):
+        sides = ["--baseline", f"before{suffix}", "--current", f"after{suffix}"]
+        done = run_guard("compare", *sides, cwd=place, env=CLEAN)
+        last = done.stdout.decode().splitlines()[-1]
+        assert done.returncode == 0 and last.startswith("guard compare: ❌ regression; larger: bytearray"), done
+        assert "bytes per run" in done.stdout.decode()
+    (place / "after.folded").unlink()
+    done = run_guard("compare", "--baseline", "before.folded", "--current", "after.memray", cwd=place, env=CLEAN)
+    assert done.returncode == 2 and b"memray flamegraph" in done.stderr
+
+
+def test_a_heap_profile_and_a_cpu_profile_have_nothing_in_common(run_guard: Guard, place: Path) -> None:
+    heap(place, "after", 90_000_000)
+    sides = ["--baseline", "profiles/baseline.folded", "--current", "after.folded"]
+    done = run_guard("compare", *sides, cwd=place, env=CLEAN)
+    assert done.returncode == 2
+    assert b"which weigh bytes" in done.stderr and b"two heap profiles" in done.stderr
