@@ -135,7 +135,9 @@ class ProcTree:
             kept.stat_fd, data = self._pread(kept.stat_fd, f"/proc/{pid}/stat")
             if data:
                 process = parse_stat(pid, data)
-                return _by_its_threads(process) if process and process.state == "Z" else process
+                if process is None:
+                    return None
+                return _by_its_threads(process) if process.state == "Z" else _named(process)
             # The kept descriptor belongs to a process that is gone; the pid may already be another's.
             if kept.stat_fd < 0:
                 return None
@@ -223,6 +225,17 @@ def parse_stat(pid: int, data: bytes) -> Process | None:
     )
 
 
+def _named(process: Process) -> Process:
+    """Node 24 and others call their first thread so, which says nothing of the program: its file does."""
+    if process.name != "MainThread":
+        return process
+    try:
+        program = os.path.basename(os.readlink(f"/proc/{process.pid}/exe"))
+    except OSError:
+        return process
+    return replace(process, name=program or process.name)
+
+
 def _by_its_threads(leader: Process) -> Process:
     """A zombie leader whose other threads live on: they have the memory, and the leader's own figure is 0."""
     if leader.threads < 2:
@@ -243,7 +256,9 @@ def read_process(pid: int) -> Process | None:
     """One process now, or None when it is gone."""
     text = cgroup.read_text(f"/proc/{pid}/stat")
     process = parse_stat(pid, text.encode("utf-8", "surrogateescape")) if text else None
-    return _by_its_threads(process) if process and process.state == "Z" else process
+    if process is None:
+        return None
+    return _by_its_threads(process) if process.state == "Z" else _named(process)
 
 
 def peak_bytes() -> int | None:

@@ -97,6 +97,8 @@ class _Recording:
         except (FormatError, KeyError) as error:
             raise Failure("profiler-garbage", f"V8's profile: {error}"[:300], "node --version") from None
         for stack, weight in (found.stacks or {}).items():
+            if inspector.OWN in stack:
+                continue
             self._counts[stack] = self._counts.get(stack, 0) + weight
         samples = len(document.get("samples") or ())
         self.pieces += 1

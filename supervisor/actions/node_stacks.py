@@ -105,6 +105,8 @@ def read(pid: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
 def frames(sites: list[Any]) -> list[dict[str, Any]]:
     """Call sites (name, file, line) as the frames of `.stacks.json`, without guard's own. Pure."""
+    if any(name == inspector.OWN and not file for name, file, _ in sites):
+        return []  # guard's own timer ran, and nothing of the program's
     found = []
     for name, file, line in sites:
         if file:

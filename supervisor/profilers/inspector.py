@@ -35,6 +35,7 @@ _CLONE_NEWNET = 0x40000000  # setns(2)
 
 # Node's own timers: tests that fake setTimeout don't fake those. Whose inspector it is stays as the first session found
 # it. `exact` is for how many seconds V8 shall inline nothing; that ends by itself, too.
+OWN = "guardConnected"  # what guard's own timer in there runs, as stacks show it
 _WATCH = """(function (opened, exact) {
   const load = process.getBuiltinModule || require, key = Symbol.for('guard-supervisor.inspector')
   let held = globalThis[key]
@@ -42,7 +43,7 @@ _WATCH = """(function (opened, exact) {
     const inspector = load('inspector'), fs = load('fs'), timers = load('timers'), v8 = load('v8')
     const port = ':' + Number(new URL(inspector.url()).port).toString(16).toUpperCase().padStart(4, '0') + ' '
     const modern = Number(process.versions.node.split('.')[0]) >= 20
-    const connected = (table) => {
+    const guardConnected = (table) => {
       try {
         const text = fs.readFileSync('/proc/self/net/' + table, 'latin1')
         return text.includes(port) && text.split('\\n').some((line) => {
@@ -60,7 +61,7 @@ _WATCH = """(function (opened, exact) {
     }
     const timer = timers.setInterval(() => {
       if (held.exact > 0 && --held.exact === 0) held.inline(true)
-      held.misses = connected('tcp') || connected('tcp6') ? 0 : held.misses + 1
+      held.misses = guardConnected('tcp') || guardConnected('tcp6') ? 0 : held.misses + 1
       if (held.misses < 2) return
       timers.clearInterval(timer)
       delete globalThis[key]

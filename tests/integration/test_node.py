@@ -225,7 +225,7 @@ def test_a_node_with_a_python_worker_has_an_engine_for_each(
     worker = tmp_path / "worker.py"
     worker.write_text(
         "import sys, time\nheld = []\ndef keep_in_python():\n    held.append(bytearray(b'x' * 1_000_000))\n"
-        "for _ in range(100):\n    time.sleep(0.03)\n    if sys.argv[1] == 'worker': keep_in_python()\n"
+        "for _ in range(150):\n    time.sleep(0.02)\n    if sys.argv[1] == 'worker': keep_in_python()\n"
     )
     front = tmp_path / "front.js"
     front.write_text(

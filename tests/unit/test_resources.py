@@ -100,3 +100,15 @@ def test_what_is_refused_is_named_and_no_number(tmp_path: Path) -> None:
     root = str(Path(__file__).resolve().parents[2])
     done = subprocess.run([sys.executable, "-c", program, root], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "{} {} ['I/O counts', 'open descriptors']", done.stderr
+
+
+def test_a_process_whose_first_thread_says_nothing_is_called_by_its_program() -> None:
+    """Node 24 calls it MainThread, and the guilty process would be of that name."""
+    line = "open('/proc/self/comm', 'w').write('MainThread'); print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", line], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None and child.stdout.readline()
+        found = sample.read_process(child.pid)
+        tree = sample.ProcTree().read((child.pid,), (), 0.0)
+        child.communicate(b"\n")
+    name = os.path.basename(os.path.realpath(sys.executable))
+    assert found is not None and found.name == name and [each.name for each in tree] == [name]

@@ -19,6 +19,13 @@ def test_frames_of_a_node_are_without_guards_own() -> None:
     ]
 
 
+def test_a_stack_of_guards_own_timer_is_none_of_the_programs() -> None:
+    sites: list[Any] = [["slice", "node:buffer", 3], ["guardConnected", None, 7], ["listOnTimeout", "node:timers", 5]]
+    assert node_stacks.frames(sites) == []
+    sites[1][1] = "/app/a.js"
+    assert len(node_stacks.frames(sites)) == 3
+
+
 def call(number: int, name: str, *children: int) -> dict[str, Any]:
     frame = {"functionName": name, "url": "/a.js", "lineNumber": 1, "columnNumber": 0}
     return {"id": number, "callFrame": frame, "hitCount": 1, "children": list(children)}
