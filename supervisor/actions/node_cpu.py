@@ -64,6 +64,8 @@ class _Recording:
         self.rate_hz, self.reason = pace(self.asked_hz, spec.get("overhead_budget", 0.03))
         self.exact = spec.get("overhead_budget", 0.03) is None
         self.ended: str | None = None
+        self.workers = 0
+        self._known: set[str] = set()
         self.seconds = 0.0
         self.pieces = self.samples = 0
         self.idle_s = 0.0
@@ -78,18 +80,49 @@ class _Recording:
         """Slice after slice. Raises Gone, Interrupted with what there is taken in, Failure."""
         session.call("Profiler.enable")
         session.call("Profiler.setSamplingInterval", interval=max(1, round(1e6 / self.rate_hz)))
+        session.threads.follow()
         while (left_s := self._until_s - time.monotonic()) > 0.05:
             session.call("Profiler.start")
+            workers = self._start_workers(session)
             interrupted = False
             try:
                 goes_on = session.wait(min(SLICE_S, _FIRST_S * 2 ** min(self.pieces, 8), left_s))
             except (runner.Interrupted, inspector.Hurry) as what:
                 interrupted, goes_on = isinstance(what, runner.Interrupted), True
-            self._take_in(session.call("Profiler.stop")["profile"])
+            document = session.call("Profiler.stop")["profile"]
+            self._stop_workers(session, workers)
+            self._take_in(document)
             if interrupted:
                 raise runner.Interrupted
             if not goes_on:
                 raise Gone
+
+    def _start_workers(self, session: Session) -> list[str]:
+        """Those that sample themselves from here on. Raises Gone, Interrupted."""
+        started = []
+        for key in list(session.threads.found):
+            try:
+                if key not in self._known:
+                    session.threads.call(key, "Profiler.enable")
+                    interval = max(1, round(1e6 / self.rate_hz))
+                    session.threads.call(key, "Profiler.setSamplingInterval", interval=interval)
+                    self._known.add(key)
+                session.threads.call(key, "Profiler.start")
+                started.append(key)
+            except Failure:  # it ended, or sits in code that isn't JavaScript
+                continue
+        return started
+
+    def _stop_workers(self, session: Session, started: list[str]) -> None:
+        for key in started:
+            try:
+                found = cpuprofile.read(session.threads.call(key, "Profiler.stop")["profile"], keep=True)
+            except (Failure, FormatError, KeyError):
+                continue
+            for stack, weight in (found.stacks or {}).items():
+                marked = session.threads.marked(key, stack)
+                self._counts[marked] = self._counts.get(marked, 0) + weight
+        self.workers = max(self.workers, session.threads.most)
 
     def _take_in(self, document: dict[str, Any]) -> None:
         try:
@@ -131,6 +164,8 @@ class _Recording:
         notes = [] if samples else ["Not enough evidence: it was idle while this was recorded."]
         if not self.exact:
             notes.append("V8 counts what it inlined as its caller's; `--mode critical` switches inlining off.")
+        if self.workers:
+            notes.append(f"Of {self.workers} worker threads as well; the `.cpuprofile` is the main thread's.")
         if was_open:
             notes.append("The inspector was open before, and stays open.")
         self.task.write(".cpuprofile", json.dumps(cpuprofile.joined(self._raw)))
@@ -165,5 +200,6 @@ class _Recording:
             "library_samples_folded": library,
             "inlining": not self.exact,
             "inspector_was_open": was_open,
+            "workers": self.workers,
             "ended_early": self.ended,
         }

@@ -7,6 +7,7 @@ what was seen then (`heapprofile.refine`).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import time
@@ -88,6 +89,9 @@ class Follower:
         self._always_exact = always_exact or budget is None
         self._exact_until: int | None = None  # the last ordinal that was sampled without inlining
         self._document: dict[str, Any] = {}
+        self._workers: dict[str, heapprofile.Heap] = {}  # what each worker thread holds
+        self._exact_in: dict[str, int] = {}  # and up to where its samples are exact
+        self.workers = 0
         self._heap = heapprofile.Heap({}, [])
 
     def follow(self) -> None:
@@ -118,6 +122,8 @@ class Follower:
             self.memory["start"] = self._usage(session)
             session.call("HeapProfiler.enable")
             session.call("HeapProfiler.startSampling", samplingInterval=self.interval)
+            session.threads.follow()
+            self._ask_workers(session)
         except Hurry:
             self._frozen()
         now_s = time.monotonic()
@@ -134,9 +140,13 @@ class Follower:
                     exact_s = float("inf")
                     self._read(session)
                     self._exact_until = self._heap.newest
+                    self._exact_in = {key: worker.newest for key, worker in self._workers.items()}
                 if now_s >= forget_s:
                     forget_s = float("inf")
                     session.forget_optimised()
+                    for key in self._workers:
+                        with contextlib.suppress(Failure):
+                            session.threads.forget_optimised(key)
                 if now_s >= read_s:
                     took_s = self._read(session)
                     wait_s = min(_MOST_READ_S, max(wait_s * 1.5, took_s / self._budget))
@@ -171,6 +181,7 @@ class Follower:
         if session.leaving and sum(found.counts.values()) < self.ledger.attributed_bytes:
             return took_s  # a Node that has ended holds nothing any more
         self._heap, self._document = found, document
+        self._ask_workers(session)
         self.course.stopped(took_s)
         self.course.peak_bytes = max(self.course.peak_bytes, self._rss())
         self._take_in()
@@ -178,11 +189,38 @@ class Follower:
             self.task.write(".folded", folded.render(self.ledger.counts))
         return took_s
 
+    def _ask_workers(self, session: Session) -> None:
+        """What worker threads hold; those that came since are sampled from here on. Raises Gone, Interrupted, Hurry."""
+        threads = session.threads
+        held: dict[str, heapprofile.Heap] = {}
+        for key in list(threads.found):
+            try:
+                if key not in self._workers:
+                    threads.forget_optimised(key)
+                    threads.call(key, "HeapProfiler.enable")
+                    threads.call(key, "HeapProfiler.startSampling", samplingInterval=self.interval)
+                    held[key] = heapprofile.Heap({}, [])
+                    continue
+                held[key] = self._workers[key]
+                found = heapprofile.parse(threads.call(key, "HeapProfiler.getSamplingProfile")["profile"])
+            except (Failure, FormatError, KeyError):  # it ended, or sits in code that isn't JavaScript
+                continue
+            inside, outside = found.parted(self._exact_in.get(key, None if self._exact_until is None else 0))
+            counts = heapprofile.refine(inside, outside) if found.samples else found.counts
+            held[key] = heapprofile.Heap(
+                {threads.marked(key, stack): size for stack, size in counts.items()}, found.samples
+            )
+        self._workers = held
+        self.workers = max(self.workers, threads.most)
+
     def _take_in(self) -> None:
         heap = self._heap
         inside, outside = heap.parted(self._exact_until)
         self.ledger.counts = heapprofile.refine(inside, outside) if heap.samples else heap.counts
         self.ledger.samples = len(heap.samples)
+        for worker in self._workers.values():
+            self.ledger.samples += len(worker.samples)
+            self.ledger.counts = {**self.ledger.counts, **worker.counts}
 
     def _finish(self, session: Session) -> None:
         try:
@@ -199,7 +237,9 @@ class Follower:
             course.notes.append(note)
         if self.was_open:
             course.notes.append("The inspector was open before, and stays open.")
-        course.facts = {"heap_interval_bytes": self.interval, "interval_reason": self.reason,
+        if self.workers:
+            course.notes.append(f"Of {self.workers} worker threads as well; the `.heapprofile` is the main thread's.")
+        course.facts = {"workers": self.workers, "heap_interval_bytes": self.interval, "interval_reason": self.reason,
                         "inspector_was_open": self.was_open, "node_memory": self.memory or None}  # fmt: skip
         return course
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from supervisor import installing, libc, sooner
 from supervisor.profilers import engine, node
+from supervisor.profilers.node_threads import Threads
 from supervisor.profilers.pyspy import Failure
 from supervisor.profilers.runner import Interrupted
 
@@ -91,7 +92,7 @@ class Session:
     """A connection to the inspector of one process.
 
     `was_open`: somebody else had opened it, and it stays open. `leaving`: the process has come to its end and waits.
-    Events that are asked for go to `on_event`.
+    `collects`: it counts coverage itself. Events that are asked for go to `on_event`.
     """
 
     def __init__(self, pid: int, socket: Any, *, was_open: bool) -> None:
@@ -99,10 +100,11 @@ class Session:
         self.was_open = was_open
         self.leaving = False
         self.on_event: Callable[[str, dict[str, Any]], None] | None = None
+        self.threads = Threads(self)
         self._socket = socket
         self._number = 0
         self._answers: dict[int, dict[str, Any]] = {}
-        self._collects = False
+        self.collects = False
 
     # -- asking ---------------------------------------------------------------------------------------------------
 
@@ -178,6 +180,10 @@ class Session:
             self._answers.clear()  # of calls that nobody waits for any more
         return False
 
+    def listen(self, seconds: float) -> None:
+        """Let one message come in, if any does in this time. Raises Gone, Interrupted, Hurry."""
+        self._receive(seconds)
+
     def _send(self, method: str, parameters: dict[str, Any]) -> int:
         self._number += 1
         message = {"id": self._number, "method": method, "params": parameters}
@@ -203,7 +209,7 @@ class Session:
             self._answers[message["id"]] = message
         elif message.get("method") == "NodeRuntime.waitingForDisconnect":
             self.leaving = True
-        elif self.on_event is not None:
+        elif not self.threads.take(str(message.get("method")), message.get("params", {})) and self.on_event is not None:
             self.on_event(str(message.get("method")), message.get("params", {}))
 
     # -- beginning and end ----------------------------------------------------------------------------------------
@@ -218,7 +224,7 @@ class Session:
         except Failure:
             pass  # an old Node
         opened = "false" if self.was_open else "true"
-        mine, self._collects = self.evaluate(f"{_WATCH}({opened}, {exact_s})")
+        mine, self.collects = self.evaluate(f"{_WATCH}({opened}, {exact_s})")
         self.was_open = not mine
         if exact_s:
             self.forget_optimised()
@@ -228,7 +234,7 @@ class Session:
 
         Turning the counts of coverage on and off does that; not where the process collects coverage itself.
         """
-        if not self._collects:
+        if not self.collects:
             self.call("Profiler.enable")
             self.call("Profiler.startPreciseCoverage", callCount=False, detailed=False)
             self.call("Profiler.stopPreciseCoverage")
@@ -369,7 +375,8 @@ def _open(pid: int, flags: node.Flags, others: set[int]) -> tuple[node.Listener,
         time.sleep(_LOOK_S)  # it is just starting
     # Last, as little as possible before the signal: it ends whoever doesn't handle it.
     if engine.of(pid) != engine.NODE or not node.catches(pid):
-        said = "it has no handler for SIGUSR1 (--disable-sigusr1, or its program took it away): it wasn't sent"
+        why = "--permission, --disable-sigusr1, or its program took it away"
+        said = f"it has no handler for SIGUSR1 ({why}): it wasn't sent"
         raise Failure("inspector-closed", said, launch)
     try:
         os.kill(pid, signal.SIGUSR1)

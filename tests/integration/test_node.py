@@ -126,6 +126,20 @@ def test_what_a_node_does_and_where_it_stands(
     assert "[kernel]" not in told and ("leak.js" in told.partition("running ")[2] or "no JavaScript ran" in told), told
 
 
+def test_a_worker_thread_that_leaks_and_is_busy_is_named(start: Callable[..., Any]) -> None:
+    """And it ends, and the process with it, though guard had a session with it."""
+    options = [*QUIET, "--critical", "80", "--profiling", "100", "--profile-duration", "1s"]
+    run = start(options, [*NODE, str(Path(LEAK).with_name("worker.js")), "150"])
+    assert run.end() == 7, run.noise
+    suspect = run.record["suspect"]
+    assert (suspect["function"], suspect["line"]) == ("keepSession", 9), suspect
+    (profile,) = run.evidence("*-growth.folded")
+    assert profile.read_text().startswith("thread (1): worker;")
+    assert json.loads(profile.with_suffix(".meta.json").read_text())["workers"] == 1
+    (busy,) = run.evidence("*-cpu-profile.folded")
+    assert any(stack.startswith("thread (1): worker;") for stack in folded.parse(busy.read_text().splitlines()))
+
+
 def test_a_node_below_a_shell_is_profiled(start: Callable[..., Any]) -> None:
     run = start(["--cpu", "--duration", "2s", "--json"], ["sh", "-c", f"node --inspect-port=0 {LEAK} 60; exit 3"],
                 subcommand="profile")  # fmt: skip
