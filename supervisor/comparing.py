@@ -121,6 +121,7 @@ def run(wish: Wish, environ: Mapping[str, str]) -> Comparison:
         current_paths = [profiles.newest(root, baseline_paths)]
     keep = wish.output is not None and REPORTS[suffix(wish.output)] == "HTML"
     sides = read_sides(list(dict.fromkeys(baseline_paths)), list(dict.fromkeys(current_paths)), keep)
+    _without_library(sides)
     if set(baseline_paths) == set(current_paths):
         sides[1][0].notes.append("Both sides are the same files.")
 
@@ -246,7 +247,8 @@ def _with_stacks(side: list[Reading]) -> Counts:
     for reading in side:
         if reading.stacks is None and os.path.isfile(reading.origin):
             try:
-                reading.stacks = read(reading.origin, keep=True).stacks
+                again = read(reading.origin, keep=True)
+                reading.stacks, reading.stacks_left_out = again.stacks, again.stacks_left_out
             except (FormatError, UsageError):
                 return {}
         if not reading.stacks:
@@ -256,6 +258,46 @@ def _with_stacks(side: list[Reading]) -> Counts:
         for stack, weight in reading.stacks.items():
             together[stack] = together.get(stack, 0) + weight
     return together
+
+
+def _without_library(sides: tuple[list[Reading], list[Reading]]) -> None:
+    """Where some profiles have no library frames (production's), the others' are folded into their callers as well."""
+    if all(reading.library_frames is not False for side in sides for reading in side):
+        return
+    folds = fails = 0
+    for side in sides:
+        for number, reading in enumerate(side):
+            if reading.library_frames is False:
+                continue
+            found = _folded_anew(reading)
+            fails += found is None
+            if found is not None:
+                folds += 1
+                side[number] = found
+    if folds:
+        sides[0][0].notes.append("Where only some profiles had no library frames, the others' were folded as well.")
+    if fails:
+        sides[0][0].notes.append(
+            f"{fails} profiles have library frames and others have none, which is no change of the program: "
+            "`guard profile --library-frames` takes them alike."
+        )
+
+
+def _folded_anew(reading: Reading) -> Reading | None:
+    """A profile with library frames folded; None where it has no stacks to do that with."""
+    from io import BytesIO
+
+    from supervisor.analysis import folded, foldedfile
+
+    stacks = _with_stacks([reading])
+    if not stacks or reading.stacks_left_out:
+        return None
+    data = folded.render(folded.fold_library(stacks)[0]).encode("utf-8", "backslashreplace")
+    found = foldedfile.read(BytesIO(data), data[:4096], keep=True)
+    for name in Reading.__slots__:
+        if name not in ("functions", "stacks", "stacks_left_out", "total"):
+            setattr(found, name, getattr(reading, name))
+    return found
 
 
 def _unreadable(side: str, path: str, error: FormatError) -> UsageError:

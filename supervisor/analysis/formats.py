@@ -114,6 +114,8 @@ def apply(found: Reading, facts: Mapping[str, Any]) -> None:
             found.seconds = float(seconds)
     if isinstance(facts.get("whole"), bool):
         found.whole = facts["whole"]
+    if isinstance(facts.get("library_frames"), bool):
+        found.library_frames = facts["library_frames"]
     if isinstance(facts.get("run"), str):
         found.run = facts["run"]
     kind = str(facts.get("kind", ""))

@@ -34,7 +34,7 @@ class Reading:
     of them make one sample. `unit` names the weight: `samples`, `seconds` (weights are then µs) or `bytes`.
     `inflation` is by how much samples in a row are less worth than as many independent ones, 1.0 where their order
     isn't known. `seconds` is how long was recorded, `whole` whether that was the command's whole life; None: not
-    known. `run` is the guard run that made it.
+    known. `run` is the guard run that made it, `library_frames` whether it kept the frames of libraries.
     `stacks` are there where the format has them and they were asked for; `stacks_left_out` counts those
     beyond the memory for them.
     """
@@ -45,6 +45,7 @@ class Reading:
         "idle",
         "inflation",
         "kind",
+        "library_frames",
         "notes",
         "origin",
         "run",
@@ -75,6 +76,7 @@ class Reading:
         self.notes: list[str] = []
         self.origin = ""
         self.run: str | None = None
+        self.library_frames: bool | None = None
 
     @property
     def samples(self) -> float:

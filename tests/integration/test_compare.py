@@ -53,6 +53,24 @@ def test_a_regression_and_its_limit(run_guard: Guard, place: Path) -> None:
         assert compared(run_guard, place, "--fail-on", limit).returncode == code
 
 
+def test_library_frames_that_one_side_lacks_are_no_change(run_guard: Guard, place: Path) -> None:
+    library = "/usr/lib/python3.11/json/decoder.py"
+    (place / "profiles/baseline.folded").write_text(
+        f"main (app.py:1);parse (app.py:3);decode ({library}:9) 5000\nmain (app.py:1);render (app.py:5) 5000\n"
+    )
+    (place / "profiles/current.folded").write_text(
+        "main (app.py:1);parse (app.py:3) 5000\nmain (app.py:1);render (app.py:5) 5000\n"
+    )
+    for side, kept in (("baseline", True), ("current", False)):
+        facts = {"used_rate_hz": 100, "whole": True, "library_frames": kept}
+        (place / f"profiles/{side}.meta.json").write_text(json.dumps(facts))
+    text = compared(run_guard, place).stdout.decode()
+    assert "No detectable change" in text and "decode" not in text
+    assert "Where only some profiles had no library frames, the others' were folded as well." in text
+    os.unlink(place / "profiles/current.meta.json")
+    assert "decode" in compared(run_guard, place).stdout.decode()
+
+
 @pytest.mark.parametrize(("name", "start"), [("r.md", "# Performance"), ("r.html", "<!DOCTYPE html>"), ("r.json", "{")])
 def test_reports(run_guard: Guard, place: Path, name: str, start: str) -> None:
     done = compared(run_guard, place, "--output", f"reports/{name}")
