@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 
-from supervisor import cgroup, checks_runtimes, facts, files, installing, launch, libc, sample, store
+from supervisor import cgroup, checks_runtimes, checks_tools, facts, files, installing, launch, libc, sample, store
 from supervisor.actions import growth, mappings, stacks
 from supervisor.actions.task import Task
 from supervisor.profilers import (
@@ -352,6 +352,11 @@ GROUPS: dict[str, tuple[Check, ...]] = {
         Check("heap: memray attach", heap_attach, 4.0, python=True),
         Check("Node's inspector", checks_runtimes.node_inspector, 15.0),
         Check("Bun at launch", checks_runtimes.bun_at_launch, 8.0),
+        Check("perf", checks_tools.perf_samples, 10.0),
+        Check("Go's pprof", checks_tools.go_pprof),
+        Check("rbspy", checks_tools.ruby_spy, 6.0),
+        Check("dotnet-trace", checks_tools.dotnet_trace, 6.0),
+        Check("dotnet-gcdump", checks_tools.dotnet_gcdump, 6.0),
     ),
     "evidence": (Check("profiles directory", profiles_directory), Check("termination log", termination_log)),
     "start": (Check("isolated", isolated),),

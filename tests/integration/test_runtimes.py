@@ -113,7 +113,7 @@ def running(command: list[str]) -> Iterator[tuple[subprocess.Popen[bytes], str]]
 
 def cpu_profile(run_guard: Callable[..., Any], folder: Path, pid: int, *more: str) -> tuple[dict[str, float], Any]:
     """Shares by function, and the meta."""
-    place = ["--profiles-dir", str(folder / "profiles"), "--duration", "2s", "--overhead-budget", "50%"]
+    place = ["--profiles-dir", str(folder / "profiles"), "--duration", "1s", "--overhead-budget", "50%"]
     done = run_guard("profile", "--cpu", *place, *more, "--pid", str(pid))
     assert done.returncode == 0, done.stderr
     (path,) = folder.glob("profiles/*/*/*.folded")
@@ -164,6 +164,17 @@ def _until_profiled(pid: int) -> None:
 
 def _goroutines(pid: int) -> str:
     return gopprof.find(pid, "auto").fetch("goroutine?debug=2").decode()
+
+
+def test_the_doctor_of_a_go(run_guard: Callable[..., Any], leak: str, tmp_path: Path) -> None:
+    """What is there, and what to install, by what the process is."""
+    with running([leak, "leak", "serve"]) as (process, address):
+        done = run_guard("doctor", "--json", "--pid", str(process.pid), cwd=tmp_path)
+        found = {each["name"]: each for each in json.loads(done.stdout)["capabilities"]}
+    assert found["Go's pprof"]["status"] == "works" and address.rpartition(":")[2] in found["Go's pprof"]["detail"]
+    assert found["perf"]["status"] == ("works" if _perf() else "refused"), found["perf"]
+    assert found["rbspy"]["status"] in ("absent", "works") and "Ruby" in found["rbspy"]["detail"]
+    assert found["dotnet-trace"]["status"] in ("absent", "works")
 
 
 def test_perf_of_machine_code(leaky_busy: str) -> None:
