@@ -56,7 +56,7 @@ def take(task: Task) -> dict[str, Any]:
     follower = Follower(task)
     try:
         if frozen_by_watcher:
-            following.write_frame(task, threads)
+            following.write_frame(task, threads, stacks.reader(task.pid))
             follower.hurry(frozen=True)
         follower.follow()
     except (runner.Interrupted, ProcessLookupError):
@@ -158,6 +158,8 @@ class Follower:
 
     def report(self, ledger: Ledger) -> dict[str, Any]:
         """Put the whole report in place; the result for the watcher."""
+        if stacks.reader(self.task.pid) != "py-spy":
+            self.course.facts = {"engine": f"{stacks.reader(self.task.pid)}, {self.course.engine}"}
         return growth_report.write(self.task, ledger, self.course)
 
     def stack(self, tid: int) -> str:
@@ -166,7 +168,8 @@ class Follower:
 
     def write_frame(self) -> None:
         """The stopped process as it stands. Raises Failure, OSError."""
-        following.write_frame(self.task, stacks.dump(self.task.pid, nonblocking=True))
+        threads = stacks.dump(self.task.pid, nonblocking=True)
+        following.write_frame(self.task, threads, stacks.reader(self.task.pid))
 
     def _frame(self) -> bool:
         """The watcher called for haste: whether it stopped the process, which is then written down as it stands."""

@@ -1,4 +1,4 @@
-"""`stacks` of a Python: what every thread of the guilty process is doing now, by py-spy."""
+"""`stacks` of a Python: what every thread of the guilty process is doing now, by py-spy or its own interpreter."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import json
 from typing import Any
 
 from supervisor.actions.task import Pass, Task
-from supervisor.profilers import lent, permission, pyspy, runner
+from supervisor.profilers import lent, permission, pyspy, runner, unwinder
 
 DEADLINE_S = 5.0
 # py-spy can't read these; what the kernel tells of their threads is had all the same.
 UNREADABLE = ("not-python", "python-static", "python-unsupported", "python-free-threaded")
+_OTHERS = ("python-unsupported", "python-free-threaded")  # its own interpreter may be able to
 _TRIES = 3
 
 
@@ -34,8 +35,10 @@ def take(task: Task) -> dict[str, Any]:
         if failure.reason == "ptrace-refused":
             refused.append(permission.ptrace_refusal(failure.said))
     continued = blocking and runner.left_stopped(task.pid, was_stopped)
-    write(task, dumped, nonblocking=nonblocking, lent=is_lent)
-    task.write_meta(engine="py-spy", nonblocking=nonblocking, samples=len(dumped), errors=0)
+    by = reader(task.pid)
+    nonblocking = nonblocking or by != "py-spy"
+    write(task, dumped, nonblocking=nonblocking, engine=by, lent=is_lent)
+    task.write_meta(engine=by, nonblocking=nonblocking, samples=len(dumped), errors=0)
     return {"threads": len(dumped), "continued": continued, "refused": refused}
 
 
@@ -67,8 +70,31 @@ def _dump_running(pid: int) -> list[dict[str, Any]]:
     return dump(pid, nonblocking=True)
 
 
+def reader(pid: int) -> str:
+    """Who reads a process's stacks, once it was read."""
+    return "py-spy" if unwinder.of(pid) is None else unwinder.ENGINE
+
+
 def dump(pid: int, *, nonblocking: bool) -> list[dict[str, Any]]:
-    """All threads' stacks, innermost frame first, without locals. Raises Failure.
+    """All threads' stacks, innermost frame first, without locals; what py-spy can't read by the target's own
+    interpreter, if that can. Raises Failure.
+    """
+    known = unwinder.of(pid)
+    if known is not None:
+        return known.threads()
+    try:
+        return _by_py_spy(pid, nonblocking=nonblocking)
+    except pyspy.Failure as failure:
+        if failure.reason not in _OTHERS:
+            raise
+        try:
+            return unwinder.first(pid)
+        except pyspy.Failure as other:
+            raise pyspy.Failure(failure.reason, f"{failure.said}; {other.said}", failure.hint) from other
+
+
+def _by_py_spy(pid: int, *, nonblocking: bool) -> list[dict[str, Any]]:
+    """By py-spy. Raises Failure.
 
     Where only the watcher may read the process, it is read by what that lent, without stopping.
     """

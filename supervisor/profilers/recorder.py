@@ -379,9 +379,16 @@ def pressure() -> float:
 
 
 def record(pid: int, *, rate_hz: int, seconds: int) -> Piece:
-    """One slice by py-spy with nothing special about it. Raises Failure."""
-    plan = pace.Plan(pace.Way(False, False), rate_hz, 1, "")
-    return py_spy(Options()).record(pid, plan, seconds, Meter(plan, pace.Pace(rate_hz, None, 1.0, (plan.way,))))
+    """One slice with nothing special about it. Raises Failure."""
+    chosen = engine(pid, Options())
+    plan = pace.Plan(chosen.ways(False)[0], rate_hz, 1, "")
+    meter = Meter(plan, pace.Pace(rate_hz, None, 1.0, (plan.way,)))
+    try:
+        return chosen.record(pid, plan, seconds, meter)
+    except pyspy.Failure:
+        if chosen.last_resort:
+            raise
+    return py_spy(Options()).record(pid, plan, seconds, meter)
 
 
 def _errors(said: str) -> int:
