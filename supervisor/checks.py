@@ -148,12 +148,18 @@ def py_spy(scene: Scene) -> Verdict:
 
 def dump(scene: Scene) -> Verdict:
     """Stacks of a process that is stopped for it."""
-    return works(f"{len(stacks.dump(scene.pid, nonblocking=False))} threads")
+    return _read(scene, nonblocking=False)
 
 
 def dump_running(scene: Scene) -> Verdict:
     """Stacks of a process that runs on."""
-    return works(f"{len(stacks.dump(scene.pid, nonblocking=True))} threads")
+    return _read(scene, nonblocking=True)
+
+
+def _read(scene: Scene, *, nonblocking: bool) -> Verdict:
+    found = stacks.dump(scene.pid, nonblocking=nonblocking)
+    by = stacks.reader(scene.pid)
+    return works(f"{len(found)} threads" + ("" if by == "py-spy" else f", by {by}"))
 
 
 def dump_lent(scene: Scene) -> Verdict:
@@ -173,7 +179,7 @@ def dump_lent(scene: Scene) -> Verdict:
 def profile(scene: Scene) -> Verdict:
     """A CPU profile of one second."""
     piece = recorder.record(scene.pid, rate_hz=100, seconds=1)
-    return works(f"{piece.samples} samples in 1 s, {piece.errors} errors")
+    return works(f"{piece.samples} samples in 1 s, {piece.errors} errors, by {piece.engine}")
 
 
 def _trap(make: type[faults.FaultTrap] | type[SyscallTrap], scene: Scene, hint: str) -> Verdict:

@@ -12,24 +12,35 @@ GO, RUBY, DOTNET = "go", "ruby", "dotnet"
 MACHINE_CODE = (OTHER, GO, RUBY, DOTNET)
 _TELLING = (b"/libpython", b"/libnode.so", b"/libjvm.so", b"/libcoreclr.so")
 _MOST_WORD = 4096
+# The name of a module that is frozen into every CPython, and that a program which only talks to Python doesn't hold.
+_FROZEN = b"_frozen_importlib_external\0"
+_MOST_PROGRAM_BYTES = 64 << 20
+_PIECE_BYTES = 1 << 20
 
 
 class Facts:
     """What tells: the path of the `program` ("" where it can't be read), the `command`, names of mapped `libraries`.
 
     Of the libraries only those that tell are needed: libpython, libnode, libjvm and libcoreclr. `go`: the program has
-    what Go's linker writes.
+    what Go's linker writes; `holds_python`: CPython is linked into it.
     """
 
-    __slots__ = ("command", "go", "libraries", "program")
+    __slots__ = ("command", "go", "holds_python", "libraries", "program")
 
     def __init__(
-        self, program: str, command: tuple[str, ...] = (), libraries: tuple[str, ...] = (), *, go: bool = False
+        self,
+        program: str,
+        command: tuple[str, ...] = (),
+        libraries: tuple[str, ...] = (),
+        *,
+        go: bool = False,
+        holds_python: bool = False,
     ) -> None:
         self.program = program
         self.command = command
         self.libraries = libraries
         self.go = go
+        self.holds_python = holds_python
 
 
 def choose(facts: Facts) -> str:
@@ -48,7 +59,7 @@ def choose(facts: Facts) -> str:
     if any(name.startswith("libcoreclr.so") for name in facts.libraries):
         return DOTNET
     libraries = [name for name in facts.libraries if name.startswith("libpython")]
-    if interpreter.told_by(facts.program, libraries) is not None:
+    if facts.holds_python or interpreter.told_by(facts.program, libraries) is not None:
         return PYTHON
     return GO if facts.go else OTHER
 
@@ -76,7 +87,36 @@ def look(pid: int) -> Facts:
         mapped = set()
     names = tuple(sorted(map(os.fsdecode, mapped)))
     go = not names and _named(program) == OTHER and _is_go(pid)
-    return Facts(program, tuple(map(os.fsdecode, words)), names, go=go)
+    found = Facts(program, tuple(map(os.fsdecode, words)), names, go=go)
+    if program and choose(found) == OTHER:
+        found.holds_python = _holds_python(pid)
+    return found
+
+
+_known: dict[tuple[int, int, int], bool] = {}
+
+
+def _holds_python(pid: int) -> bool:
+    """Whether the program's file has CPython in it: 3 ms a MiB, once for each file."""
+    try:
+        fd = os.open(f"/proc/{pid}/exe", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        about = os.fstat(fd)
+        key = (about.st_dev, about.st_ino, about.st_mtime_ns)
+        if key not in _known:
+            _known[key] = about.st_size <= _MOST_PROGRAM_BYTES and _found(fd, about.st_size)
+        return _known[key]
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+
+
+def _found(fd: int, size: int) -> bool:
+    step = _PIECE_BYTES - len(_FROZEN)
+    return any(_FROZEN in os.pread(fd, _PIECE_BYTES, offset) for offset in range(0, size, step))
 
 
 def _is_go(pid: int) -> bool:

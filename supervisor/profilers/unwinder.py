@@ -13,7 +13,7 @@ import subprocess
 import time
 from typing import Any
 
-from supervisor import cgroup
+from supervisor import cgroup, installing
 from supervisor.profilers import interpreter, kernel, permission, runner, stdlib
 from supervisor.profilers.pyspy import Failure
 
@@ -32,10 +32,16 @@ class Reader:
         self.pid = pid
         found = interpreter.look(pid)
         if found is None or found.version is None or found.version < SINCE:
-            raise Failure("python-unsupported", f"{found or 'it'} brings no reader of its own", "pip install -U py-spy")
+            raise Failure(
+                "python-unsupported",
+                f"{found or 'it'} brings no reader of its own",
+                installing.package("py-spy", upgrade=True),
+            )
         why = stdlib.hindered(pid, found.program)
         if why is not None:
-            raise Failure("python-unsupported", f"not by its own interpreter: {why}", "pip install -U py-spy")
+            raise Failure(
+                "python-unsupported", f"not by its own interpreter: {why}", installing.package("py-spy", upgrade=True)
+            )
         self._hint = f"{found.program} -m asyncio pstree {pid}"
         try:
             self._helper = subprocess.Popen(

@@ -1,9 +1,12 @@
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from supervisor.actions import stacks
 from supervisor.profilers import engine
 from supervisor.profilers.engine import Facts
 
@@ -47,6 +50,8 @@ def test_the_program_tells(program: str, expected: str) -> None:
         (Facts("", ("/usr/bin/bun", "run", "app.ts")), "bun"),
         (Facts("/bin/sh", ("node", "app.js")), "other"),
         (Facts("/opt/app/editor", (), ("libpythonish.so",)), "python"),
+        (Facts("/opt/app/server", holds_python=True), "python"),
+        (Facts("/usr/bin/node", holds_python=True), "node"),
     ],
 )
 def test_libraries_and_command_tell_where_the_program_does_not(facts: Facts, expected: str) -> None:
@@ -74,3 +79,25 @@ def test_a_launcher_named_like_its_interpreter_is_told_by_what_runs() -> None:
         assert engine.of(child.pid) == "python"
     finally:
         child.communicate(b"\n")
+
+
+STATIC = "#include <Python.h>\nint main(int count, char **words) { return Py_BytesMain(count, words); }\n"
+LIBRARY = "/usr/lib/x86_64-linux-gnu/libpython3.11.a"
+
+
+@pytest.mark.skipif(not (os.path.exists(LIBRARY) and shutil.which("gcc")), reason="no libpython3.11.a, or no gcc")
+@pytest.mark.parametrize("strip", [False, True])
+def test_a_program_that_python_is_linked_into(tmp_path: Path, strip: bool) -> None:
+    """Static, under a name of its own, stripped: py-spy reads it, so nobody should take it for machine code."""
+    source, program = tmp_path / "main.c", tmp_path / "server"
+    source.write_text(STATIC)
+    line = ["gcc", "-static", "-w", "-I/usr/include/python3.11", str(source), "-o", str(program), LIBRARY]
+    line += ["-lexpat", "-lz", "-lm", *(["-s"] if strip else [])]
+    subprocess.run(line, check=True, capture_output=True)
+    script = "import sys; print(flush=True); sys.stdin.read()"
+    with subprocess.Popen([program, "-S", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None and running.stdout.readline() == b"\n"
+        assert engine.of(running.pid) == "python"
+        (thread,) = stacks.dump(running.pid, nonblocking=False)
+        running.communicate()
+    assert [frame["name"] for frame in thread["frames"]] == ["<module>"]
