@@ -5,6 +5,7 @@ The agent is the one that `--heap-agent` put into the target, or a thread that v
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -23,7 +24,7 @@ SUFFIX = ".census.json"
 _CENSUS_S = 3.0
 _CHAIN_S = 1.0
 _LATE_S = 6.0  # an agent whose thread gets no turn answers late
-_BETWEEN_S = 3.0
+_ENDING_S = 5.0
 _FIRST_S = 0.5
 _LONGEST_S = 30.0
 _MOST_CHAINS = 3
@@ -63,6 +64,7 @@ class Heap:
         self.traces: dict[str, Any] = {}
         self.hold_s = 0.0
         self.recording = agent.recording(pid) if self.mode == "memray" else None
+        self._recordings = int(hello.get("recordings", 1))
         self.interrupted = False
         process = sample.read_process(pid)
         self.start_ticks = process.start_ticks if process else 0
@@ -132,7 +134,9 @@ class Heap:
                 self.count()
                 self.ask_holders()
             except Failure:
-                if self._gone():
+                # A Python that ends takes its agent's thread down first, and memray then has its recording to write.
+                self.interrupted = not self._gone() and runner.pause(_ENDING_S, ended)
+                if self._gone() or self.interrupted:
                     return
                 raise
 
@@ -147,6 +151,12 @@ class Heap:
         if not self._gone():
             self._ask("finish", 10 * _LATE_S)
         return f"/proc/self/fd/{self.recording}"
+
+    def _record_again(self) -> None:
+        """A later state `profiling` has a recording of its own. One that ends meanwhile has none."""
+        if not self._gone():
+            with contextlib.suppress(Failure):
+                agent.ask(self.pid, "again", 10 * _LATE_S)
 
     def look_back(self) -> bool:
         """Take an earlier census of this run as the first; whether there is one."""
@@ -202,6 +212,11 @@ class Heap:
         elif (path := self._recorded()) is not None:
             held, more = heap_memray.keep(self.task, path)
             notes += more
+            if self._recordings > 1:
+                notes.append(
+                    "This recording began when the one before it ended: what was allocated before isn't in it."
+                )
+            self._record_again()
             if held:
                 counts, title = held, f"Allocations held by process {self.pid} at the peak"
         elif self.traces:

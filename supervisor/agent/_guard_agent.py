@@ -38,6 +38,7 @@ class _Agent:
         self.trouble = ""
         self.memory = -1
         self.tracker: Any = None
+        self.recordings = 0
         self._socket: Any = None
         self._done = allocate_lock()
         self._task = 0
@@ -134,7 +135,7 @@ class _Agent:
         word, _, rest = line.partition(" ")
         if word == "hello":
             version = ".".join(map(str, sys.version_info[:3]))
-            return {"mode": self.mode, "python": version, "trouble": self.trouble}
+            return {"mode": self.mode, "python": version, "trouble": self.trouble, "recordings": self.recordings}
         if word == "census":
             return dict(counting.census(float(rest), self._is_stopping))
         if word == "chain":
@@ -145,6 +146,9 @@ class _Agent:
         if word == "finish":
             self.finish()
             return {"trouble": self.trouble}
+        if word == "again":
+            self.again()
+            return {"recordings": self.recordings}
         return {"error": "unknown request"}
 
     def _is_stopping(self) -> bool:
@@ -156,7 +160,10 @@ class _Agent:
         """tracemalloc or memray, from here on. What can't be had is said in the answer to `hello`."""
         if self.mode == "memray":
             try:
+                import atexit
+
                 self._memray()
+                atexit.register(self.finish)
             except Exception as error:
                 self.trouble = f"{type(error).__name__}: {error}"
                 self.mode = "tracemalloc"
@@ -168,8 +175,6 @@ class _Agent:
 
     def _memray(self) -> None:
         """memray writes into memory: there is no file to be left behind, and none to be written on a read-only disk."""
-        import atexit
-
         import memray
 
         self.memory = os.memfd_create("guard-heap")
@@ -178,13 +183,20 @@ class _Agent:
             file_format=memray.FileFormat.AGGREGATED_ALLOCATIONS,
         )
         self.tracker.__enter__()
-        atexit.register(self.finish)
+        self.recordings += 1
 
     def finish(self) -> None:
         """End memray's recording: it is whole then. Who wants it has it open."""
         tracker, self.tracker = self.tracker, None
         if tracker is not None:
             tracker.__exit__(None, None, None)
+
+    def again(self) -> None:
+        """Record anew: the recording that was finished tells nothing of what comes after it."""
+        if self.tracker is None and self.memory >= 0:
+            os.close(self.memory)
+            self.memory = -1
+            self._memray()
 
 
 def _close_own(listener: Any, name: bytes) -> None:

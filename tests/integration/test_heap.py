@@ -250,14 +250,53 @@ def test_profile_heap_of_a_command_and_of_a_process(tmp_path: Path) -> None:
 def test_a_whole_life_by_memray(tmp_path: Path) -> None:
     pytest.importorskip("memray")
     line = ["profile", "--heap", "--json", "--profiles-dir", str(tmp_path)]
-    done = subprocess.run([*GUARD, *line, "--", sys.executable, "-c", LEAK, "120"], capture_output=True, check=True)
+    place = tmp_path / "temporary"
+    place.mkdir()
+    command = [*GUARD, *line, "--", sys.executable, "-c", LEAK, "120"]
+    done = subprocess.run(command, capture_output=True, check=True, env={**os.environ, "TMPDIR": str(place)})
     told = json.loads(done.stderr.splitlines()[-1])
     result = told["profiles"]["heap-profile"]
     assert result["engine"] == "agent, memray"
     assert (result["top"][0]["function"], result["top"][0]["line"]) == ("add_row", 6)
     (kept,) = (path for path in told["files"] if path.endswith(".memray"))
     assert os.stat(kept).st_size > 1000 and os.stat(kept).st_mode & 0o777 == 0o600
-    assert not list(Path(os.environ.get("TMPDIR", "/tmp")).glob("guard-heap*"))
+    assert not list(place.iterdir())
+
+
+TWICE = """
+import sys
+kept = []
+def before():
+    kept.append(bytearray(3_000_000))
+def after():
+    kept.append(bytearray(2_000_000))
+before()
+print(flush=True)
+for line in sys.stdin:
+    after()
+    print(flush=True)
+"""
+
+
+def test_after_a_memray_recording_another_one_begins(tmp_path: Path) -> None:
+    pytest.importorskip("memray")
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", TWICE], stdin=pipe, stdout=pipe, env=armed("memray")) as process:
+        assert process.stdin is not None and process.stdout is not None and process.stdout.readline()
+        tops = []
+        for _ in range(2):
+            line = ["profile", "--heap", "--duration", "300ms", "--json", "--profiles-dir", str(tmp_path)]
+            done = subprocess.run([*GUARD, *line, "--pid", str(process.pid)], capture_output=True, check=True)
+            told = json.loads(done.stdout)
+            tops.append(told["profiles"]["heap-profile"]["top"][0]["function"])
+            process.stdin.write(b"more\n")
+            process.stdin.flush()
+            assert process.stdout.readline()
+        assert tops == ["before", "after"]
+        process.stdin.close()
+        assert process.wait(PATIENCE_S) == 0
+    (page,) = [each for each in told["files"] if each.endswith(".md")]
+    assert "what was allocated before isn't in it" in Path(page).read_text()
 
 
 WAITING = """
