@@ -135,7 +135,7 @@ def test_the_program_is_as_it_was(begin: Callable[..., Any], python: str, tmp_pa
     with pytest.raises(Failure) as caught:
         for _ in range(3):  # what it still answered on its way out
             visit.ask("census 1.0", 10.0)
-    assert caught.value.reason == "agent-failed"
+    assert caught.value.reason == "target-gone"
     visit.end()
     assert process.communicate()[:2] == (b"handled 15\n", b"")
     assert left_behind() == before
