@@ -15,7 +15,7 @@ from supervisor.actions import cpu_report
 from supervisor.actions.slices import Slices
 from supervisor.actions.task import Task, Turn
 from supervisor.analysis import folded
-from supervisor.profilers import engine, interpreter, matters, native, pace, recorder, runner, samplers
+from supervisor.profilers import engine, interpreter, matters, pace, recorder, runner, samplers
 from supervisor.profilers.pyspy import Failure
 from supervisor.sample import ProcTree
 
@@ -128,7 +128,7 @@ class Recording:
         if not self._patient_until_s or interpreter.look(self.task.pid) is not None:
             self._pid = self.task.pid
             return True
-        machine_code = native.possible()
+        machine_code = samplers.possible()
         found = matters.look(self._tree, self.task.pid)
         now = next((each for each in found if each.pid == self._pid), None)
         if self._works and now is not None and (now.engine in engine.MACHINE_CODE) == self._native:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 from supervisor.profilers import engine, interpreter, native, recorder
 from supervisor.profilers.pyspy import Failure
 
@@ -74,6 +76,11 @@ def _of_machine_code(pid: int, which: str, go_pprof: str) -> list[Maker]:
 
         order.insert(0, lambda: dotnet.Trace(pid))
     return order
+
+
+def possible() -> bool:
+    """Whether machine code can be sampled here at all."""
+    return native.possible() or shutil.which("perf") is not None
 
 
 def is_machine_code(pid: int, options: Options) -> bool:

@@ -1,8 +1,9 @@
-"""Go and Ruby as they are, by what they tell themselves and without it; perf. Their leaks are named."""
+"""Go, Ruby and .NET as they are, by what they tell themselves and without it; perf. Their leaks are named."""
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -16,8 +17,10 @@ from typing import Any
 import pytest
 
 from supervisor.analysis import folded
-from supervisor.profilers import engine, gopprof, perf, samplers
+from supervisor.profilers import dotnet, engine, gopprof, perf, samplers
+from supervisor.profilers.pyspy import Failure
 from supervisor.profilers.recorder import Options
+from tests.integration import assembly
 from tests.integration.driving import until
 from tests.integration.stepping import order, tracer_of
 from tests.integration.test_anylang import growth_meta, leak_until_told
@@ -253,3 +256,71 @@ def test_a_ruby_by_rbspy(start: Callable[..., Any], tmp_path: Path) -> None:
     run.process.stdin.close()
     assert run.end() == 0
     assert [fault for one in documents(run.profiles) for fault in faults(*one)] == []
+
+
+@contextmanager
+def dotnet_spin(folder: Path, **environment: str) -> Iterator[int]:
+    """A real .NET runtime that goes round in one method, up to its end."""
+    found = importlib.util.find_spec("dotnetcore2")
+    if found is None or found.origin is None:
+        pytest.skip("needs a .NET runtime (PyPI: dotnetcore2)")
+    program = Path(found.origin).parent / "bin" / "dotnet"
+    program.chmod(0o755)
+    path = assembly.write(folder)
+    invariant = {"DOTNET_SYSTEM_GLOBALIZATION_INVARIANT": "1", "TMPDIR": str(folder), **environment}
+    with subprocess.Popen([program, path], env={**os.environ, **invariant}) as process:
+        try:
+            until(lambda: engine.of(process.pid) == engine.DOTNET, "no CLR was seen in it")
+            yield process.pid
+        finally:
+            process.kill()
+
+
+def test_a_dotnet_without_its_tools(run_guard: Callable[..., Any], tmp_path: Path) -> None:
+    """Told by its CLR; sampled as machine code, and what would tell more is named."""
+    if not _stops() or shutil.which("dotnet-trace") is not None:
+        pytest.skip("nobody may look at it here, or its tools are there")
+    with dotnet_spin(tmp_path) as pid:
+        until(lambda: _listens(pid), "it did not open its diagnostics")
+        assert dotnet.check(pid) == str(tmp_path)
+        shares, meta = cpu_profile(run_guard, tmp_path, pid, "--mode", "dev")
+    assert meta["engine"] == "native stacks" and "dotnet-trace-missing" in meta["rate_reason"], meta
+    assert shares["(code without a file)"] > 0.5 and any("RunMain" in name for name in shares), shares
+
+
+def _listens(pid: int) -> bool:
+    try:
+        return bool(dotnet.check(pid))
+    except Failure:
+        return False
+
+
+def test_the_heap_of_a_dotnet(run_guard: Callable[..., Any], tmp_path: Path) -> None:
+    """By a stand-in for dotnet-gcdump, which can't be had here: how it is run, and that its table is taken in."""
+    stand_in = tmp_path / "bin" / "dotnet-gcdump"
+    stand_in.parent.mkdir()
+    stand_in.write_text(
+        '#!/bin/sh\necho "$* $TMPDIR" > "$0.asked"\n'
+        "printf '      3,145,728  GC Heap bytes\\n          9,000  GC Heap objects\\n\\n'\n"
+        "printf '   Object Bytes     Count  Type\\n'\n"
+        "printf '      2,000,024     1,200  App.Session[] (Bytes > 1M)  [App.dll]\\n'\n"
+    )
+    stand_in.chmod(0o755)
+    place = ["--profiles-dir", str(tmp_path / "profiles")]
+    path = {**os.environ, "PATH": f"{stand_in.parent}:{os.environ['PATH']}"}
+    with dotnet_spin(tmp_path) as pid:
+        until(lambda: _listens(pid), "it did not open its diagnostics")
+        done = run_guard("profile", "--heap", *place, "--pid", str(pid), env=path)
+        assert done.returncode == 0, done.stderr
+        assert Path(f"{stand_in}.asked").read_text().split() == ["report", "--process-id", str(pid), str(tmp_path)]
+    (meta,) = tmp_path.glob("profiles/*/*/*heap-profile.meta.json")
+    told = json.loads(meta.read_text())
+    assert (told["engine"], told["samples"], told["bytes"]) == ("dotnet-gcdump", 1200, 2_000_024)
+    assert "App.Session" in meta.with_name(meta.name.replace(".meta.json", ".md")).read_text()
+    assert [fault for one in documents(tmp_path / "profiles") for fault in faults(*one)] == []
+
+
+def test_a_dotnet_whose_diagnostics_are_off_is_not_waited_for(tmp_path: Path) -> None:
+    off = {"DOTNET_EnableDiagnostics": "0", "COMPlus_EnableDiagnostics": "0"}  # as it is now, and before .NET 6
+    with dotnet_spin(tmp_path, **off) as pid, pytest.raises(Failure, match="dotnet-silent"):
+        dotnet.check(pid)
