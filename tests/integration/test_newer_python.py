@@ -88,7 +88,7 @@ def test_a_cpu_profile(tmp_path: Path, version: str) -> None:
     """Of 3.15 by its own profiler, which doesn't stop it; whole paths, exact counts, whatever the locale is."""
     program = newer_python.program(version)
     with busy(program, tmp_path) as process:
-        meta, path = profile(process.pid, tmp_path, "--duration", "2s", env={"LC_ALL": "xx_XX.UTF-8"})
+        meta, path = profile(process.pid, tmp_path, "--duration", "1s", env={"LC_ALL": "xx_XX.UTF-8"})
     assert meta["engine"] == ("py-spy record" if version == "3.14" else "profiling.sampling")
     assert meta["samples"] > 5 and meta["profiled_pid"] == process.pid
     counts = folded.parse(path.read_text().splitlines())
