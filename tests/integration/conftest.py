@@ -70,6 +70,17 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Run]]:
                     stream.close()
 
 
+@pytest.fixture
+def described(tmp_path: Path) -> Iterator[None]:
+    """Holds every `.meta.json` and `.stacks.json` that a test leaves against its schema, whichever engine wrote it."""
+    from tests.integration import test_schemas
+
+    yield
+    for kind in ("meta", "stacks"):
+        for path in sorted(tmp_path.rglob(f"*.{kind}.json")):
+            assert test_schemas.faults(kind, json.loads(path.read_text())) == [], path
+
+
 def guard(*arguments: str | bytes, **options: Any) -> subprocess.CompletedProcess[bytes]:
     """Run guard to its end, output captured."""
     options.setdefault("timeout", PATIENCE_S)

@@ -21,7 +21,7 @@ from tests.integration.driving import state_of, until
 from tests.integration.stepping import order, tracer_of
 from tests.integration.test_schemas import documents, faults
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("described")]
 
 LEAKY = Path(__file__).parent / "leaks" / "leaky.c"
 QUIET = ["--env", "development", "--warning", "30", "--critical", "4G", "--profiling", "5G", "--interval", "200ms"]

@@ -24,7 +24,7 @@ from supervisor.profilers.pyspy import Failure
 from tests.integration.conftest import GUARD
 from tests.telling import PATIENCE_S
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("described")]
 
 DIRECTORY = Path(__file__).parent / "leaks"
 OPTIONS = ["--env", "development", "--warning", "40", "--critical", "80", "--profiling", "3G", "--interval", "200ms"]

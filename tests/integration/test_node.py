@@ -20,6 +20,7 @@ from supervisor.profilers import node
 from tests.integration.driving import until
 
 pytestmark = [
+    pytest.mark.usefixtures("described"),
     pytest.mark.integration,
     pytest.mark.skipif(not shutil.which("node"), reason="needs node"),
 ]

@@ -15,7 +15,7 @@ import pytest
 from supervisor.analysis import formats
 from tests.integration.driving import ROOT, until
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("described")]
 
 BUN = ROOT / ".venv" / "npm" / "node_modules" / ".bin" / "bun"
 APP = str(Path(__file__).parent / "node" / "app.ts")

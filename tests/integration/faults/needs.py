@@ -9,7 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-_TOOLS = {"strace": "strace", "cc": "cc", "mkfs": "mkfs.ext4", "unshare": "unshare", "setpriv": "setpriv"}
+_TOOLS = {
+    "strace": "strace",
+    "cc": "cc",
+    "mkfs": "mkfs.ext4",
+    "unshare": "unshare",
+    "setpriv": "setpriv",
+    "node": "node",
+}
 
 
 def _succeeds(*line: str) -> bool:

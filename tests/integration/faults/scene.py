@@ -77,15 +77,17 @@ class Scene:
         stderr: int | None = None,
         env: dict[str, str] | None = None,
         prepare: Callable[[], None] | None = None,
+        command: list[str] | None = None,
     ) -> None:
-        """Start guard and its target. `stderr`: guard's, else a pipe that is read."""
+        """Start guard and its target. `stderr`: guard's, else a pipe that is read. `command`: another target."""
         ours, theirs = socket.socketpair()
         ours.settimeout(PATIENCE_S)
         self.undo.enter_context(ours)
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("GUARD_", "MEMORY_"))}
         given = [] if stderr is not None else [stderr_end := self._pipe()]
         line = [*(before or []), *(guard or GUARD), "run", *OPTIONS, *(options or [])]
-        line += ["--profiles-dir", str(self.profiles), "--", sys.executable, "-IS", TARGET, str(theirs.fileno())]
+        line += ["--profiles-dir", str(self.profiles), "--"]
+        line += [*(command or [sys.executable, "-IS", TARGET]), str(theirs.fileno())]
         self.process = subprocess.Popen(
             line, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=stderr if stderr is not None else stderr_end, env=environment | (env or {}),

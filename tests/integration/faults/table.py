@@ -13,6 +13,7 @@ GROUPS = {
     "limits": "What guard may use",
     "profiler": "The profiler",
     "target": "The target",
+    "runtimes": "The heap agent and Node's inspector",
     "reactions": "Hooks and messages",
     "metrics": "Metrics for others",
     "probes": "Probes and what triggers read",

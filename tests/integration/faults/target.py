@@ -72,6 +72,14 @@ def obey(word: str, argument: str) -> str:
             if fd != channel.fileno():
                 with contextlib.suppress(OSError):
                     os.close(fd)
+    elif word == "deafen":
+        for fd in map(int, os.listdir("/proc/self/fd")):
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as copy:
+                if copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                    copy.shutdown(socket.SHUT_RDWR)  # whoever waits for a connection wakes
+                    os.close(fd)
+    elif word == "stall":
+        sys.modules["_guard_census"].census = lambda *_: time.sleep(1000)
     elif word == "rename":
         ctypes.CDLL(None).prctl(15, b") Z\n\x1b[31m")
     elif word == "ignore":
