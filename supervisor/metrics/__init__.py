@@ -1,4 +1,8 @@
-"""Figures of a run for others: `teller` tells them, in the watcher; all else is the helper process that shows them."""
+"""Figures of a run for others: `teller` tells them, in the watcher; all else is the helper process that shows them.
+
+`exporter` keeps the last line and makes families of it (`figures`) and text of those (`exposition`, both pure), for a
+port and a unix socket (`serving`) and a file, or pushes them (`otlp`, in a thread of its own).
+"""
 
 from __future__ import annotations
 
