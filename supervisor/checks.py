@@ -10,6 +10,7 @@ import sys
 from supervisor import cgroup, checks_runtimes, checks_tools, facts, files, installing, launch, libc, sample, store
 from supervisor.actions import growth, mappings, stacks
 from supervisor.actions.task import Task
+from supervisor.analysis.text import counted
 from supervisor.profilers import (
     agent,
     engine,
@@ -159,7 +160,7 @@ def dump_running(scene: Scene) -> Verdict:
 def _read(scene: Scene, *, nonblocking: bool) -> Verdict:
     found = stacks.dump(scene.pid, nonblocking=nonblocking)
     by = stacks.reader(scene.pid)
-    return works(f"{len(found)} threads" + ("" if by == "py-spy" else f", by {by}"))
+    return works(counted(len(found), "thread", "threads") + ("" if by == "py-spy" else f", by {by}"))
 
 
 def dump_lent(scene: Scene) -> Verdict:
@@ -227,7 +228,7 @@ def native_stack(scene: Scene) -> Verdict:
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
     found = native.threads(scene.pid)
     most = max(len(thread["frames"]) for thread in found)
-    return works(f"{len(found)} threads, up to {most} frames")
+    return works(f"{counted(len(found), 'thread', 'threads')}, up to {most} frames")
 
 
 def java_objects(scene: Scene) -> Verdict:

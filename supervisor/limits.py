@@ -19,6 +19,7 @@ from supervisor.analysis.quantiles import CONFIDENCE, covered, quantile, share_i
 from supervisor.analysis.text import shorten
 from supervisor.evidence import FlightSample, Run, fields
 from supervisor.postmortem.climb import last_climb, living
+from supervisor.quantities import human_percent
 from supervisor.store import command_name
 
 MARGIN = 0.10  # a peak between two samples is not seen; nor is what the next release will want
@@ -224,9 +225,9 @@ def caution(sizing: Sizing) -> str:
             f"{sizing.cut_off} of {n} runs were OOM-killed and wanted more than they got: the right limit is above this"
         )
     if n < 20:
-        return (
-            f"from {n} run{'s' if n > 1 else ''} little can be promised; it covers what was seen, and {MARGIN:.0%} more"
-        )
+        runs = "1 run" if n == 1 else f"{n} runs"
+        more = human_percent(MARGIN)
+        return f"from {runs} little can be promised; it covers what was seen, and {more} more"
     return ""
 
 
