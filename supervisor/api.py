@@ -87,13 +87,14 @@ def start(
 class Run:
     """A command under guard. As a context manager it is stopped and cleaned up at the end of the block.
 
-    `pid` is the command's, of the life that was heard of last; `path` is its run's folder, None without one.
+    `pid` is the command's, of the life that was heard of last; `path` is its run's folder, None without one
+    (guard has then no place for evidence).
     """
 
     def __init__(self, process: subprocess.Popen[Any], channel: embedding.Channel) -> None:
         self.pid = 0
         self.guard_pid = process.pid
-        self.path: str | None = None
+        self._path: str | None = None
         self.lost = 0  # events that nobody fetched in time
         self._process = process
         self._channel = channel
@@ -112,6 +113,12 @@ class Run:
                 self.stop()
         finally:
             self.close()
+
+    @property
+    def path(self) -> str | None:
+        """The run's folder. Right after the start it waits for guard to say it, which takes some milliseconds."""
+        self._until_begun()
+        return self._path
 
     # -- what happens ---------------------------------------------------------------------------------------------
 
@@ -173,7 +180,7 @@ class Run:
     def restart(self) -> None:
         """End this life and begin another; returns when that runs. Raises Refused, also for a run with one life."""
         answer = self._ask({"verb": "restart"})
-        self.path, self.pid = answer.get("evidence"), int(answer.get("pid") or 0)
+        self._path, self.pid = answer.get("evidence"), int(answer.get("pid") or 0)
 
     def stop(self, timeout: float | None = None) -> int:
         """Stop signal, `stop_timeout`, KILL; no restart follows. The exit code. Raises TimeoutError as `wait`."""
@@ -190,6 +197,7 @@ class Run:
 
     def close(self) -> None:
         """Give everything back. What still runs, runs on."""
+        self._begun = True  # or never heard of
         self._channel.close()
         if self._pidfd >= 0:
             os.close(self._pidfd)
@@ -211,21 +219,24 @@ class Run:
         deadline_s = time.monotonic() + _NEXT_LIFE_S
         while True:
             self._pump(0.0)
-            while not self._begun and self._code is None:
-                self._pump(None)
+            self._until_begun()
             if self._code is not None:
                 raise Refused("the run has ended", why=f"its exit code is {self._code}", hint="guard postmortem")
-            if self.path is None:
+            if self._path is None:
                 hint = "a profiles_dir that can be written to"
                 raise Refused("guard can't be asked", why="it has no place for its socket", hint=hint)
             try:
-                return ctl.ask(evidence.read(self.path), request)
+                return ctl.ask(evidence.read(self._path), request)
             except Refused:
                 raise
             except GuardError:
                 if time.monotonic() > deadline_s:
                     raise
                 self._pump(0.05)
+
+    def _until_begun(self) -> None:
+        while not self._begun and self._code is None:
+            self._pump(None)
 
     def _signal(self, number: int) -> None:
         if self._pidfd >= 0 and self._code is None:
@@ -254,7 +265,7 @@ class Run:
         for event in self._channel.take():
             if event.name == "run.started":
                 path, pid = event.fields.get("evidence"), event.fields.get("pid")
-                self.path = path if isinstance(path, str) else None
+                self._path = path if isinstance(path, str) else None
                 self.pid = pid if isinstance(pid, int) else self.pid
                 self._begun = True
             elif event.name == "run.exited" and isinstance(event.fields.get("code"), int):
@@ -273,7 +284,7 @@ class Run:
         if found is not None:
             killed = found.si_code in (os.CLD_KILLED, os.CLD_DUMPED)
             return 128 + found.si_status if killed else found.si_status
-        recorded = evidence.read(self.path).record.code if self.path is not None else None
+        recorded = evidence.read(self._path).record.code if self._path is not None else None
         code = recorded if recorded is not None else self._told_code
         if code is None:
             self._code = -1

@@ -50,6 +50,12 @@ def until(run: Run, name: str) -> Event:
     return next(event for event in run.events() if event.name == name)
 
 
+def test_its_path_is_known_at_once() -> None:
+    with start(["sleep", "99"]) as run:
+        assert run.path is not None and os.path.isfile(os.path.join(run.path, "run.json"))
+    assert run.path is not None  # also when it is over
+
+
 def test_events_in_order_and_the_code() -> None:
     with python("raise SystemExit(7)", stop_timeout=3) as run:
         events = list(run.events())
