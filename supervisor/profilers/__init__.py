@@ -4,6 +4,8 @@
   which Python; `matters` who of a command's processes counts; `permission` what a container or a kernel refuses.
 - Stacks and samples: `pyspy`, `stdlib` (3.15's own), `native` and `elf` (machine code, unwound), `native_cpu`, `java`,
   `kernel` (where any thread waits). `pace` plans the next slice of a profile by what samples cost, `recorder` runs it.
+- `samplers` has the order of CPU profilers for a process; `perf`, `go_cpu` with `gopprof`, `rbspy`, `dotnet` are a tool
+  each.
 - Growth: `faults` catches a thread at the page fault that takes memory (a perf event counts faults and sends a signal
   that guard's tracer swallows), `syscalls` at the system call, where that is refused; `traps` chooses.
 - Heap: `agent` asks what was prepared at launch, `remote` and `runtime` visit a 3.14+ that wasn't, `memray` attaches.
