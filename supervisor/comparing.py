@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 REPORTS = {".md": "Markdown", ".markdown": "Markdown", ".html": "HTML", ".htm": "HTML", ".json": "JSON"}
 EXAMPLE = "guard compare --baseline profiles/baseline.md --current latest --output reports/comparison.md"
-_LARGE_BYTES = 64 << 20  # below it one process, to which both are known, takes less
+_LARGE_BYTES = 2 << 20  # below it a second process takes longer than it saves
+_VERY_LARGE_BYTES = 64 << 20  # more than is remembered of what both sides have in common
+_HEAD_BYTES = 256 << 10
 PER = ("auto", "run", "second", "share")
 
 
@@ -156,33 +158,48 @@ def _baseline(words: list[str], root: str) -> list[str]:
 def read_sides(baseline: list[str], current: list[str], keep: bool) -> tuple[list[Reading], list[Reading]]:
     """The profiles of both sides. Raises UsageError for what is none, and for a side of empty ones.
 
-    Large ones are read at the same time, the baseline in a process beside this one.
+    Large ones are read at the same time, the baseline in a process beside this one. Where both have stacks in common
+    one process takes less time, since it looks at these once.
     """
-    shared = Shared()
-    if keep or min(_size(baseline), _size(current)) < _LARGE_BYTES or beside.cores() < 2:
+    size = 0 if keep or beside.cores() < 2 else min(_size(baseline), _size(current))
+    if size < _LARGE_BYTES or (size < _VERY_LARGE_BYTES and _alike(baseline[0], current[0])):
+        shared = Shared()
         return _side("baseline", baseline, keep, shared), _side("current", current, keep, shared)
 
     def work() -> object:
         try:
-            return [reading.packed() for reading in _side("baseline", baseline, keep, shared)]
+            return [reading.packed() for reading in _side("baseline", baseline, keep)]
         except UsageError as error:
             return [error.what, error.why, error.hint]
 
     try:
         other = beside.Beside(work)
     except OSError:
-        return _side("baseline", baseline, keep, shared), _side("current", current, keep, shared)
+        return _side("baseline", baseline, keep), _side("current", current, keep)
     try:
-        ours = _side("current", current, keep, shared)
+        ours = _side("current", current, keep)
     except BaseException:
         other.end()
         raise
     answer = other.answer()
     if answer is None:  # it was ended from outside
-        return _side("baseline", baseline, keep, shared), ours
+        return _side("baseline", baseline, keep), ours
     if isinstance(answer[0], str):
         raise UsageError(answer[0], why=answer[1], hint=answer[2])
     return [Reading.unpacked(fields) for fields in answer], ours
+
+
+def _alike(one: str, other: str) -> bool:
+    """Whether the first stacks of two files of folded stacks have some in common."""
+    stacks = []
+    for path in (one, other):
+        try:
+            with open(path, "rb", buffering=0) as file:
+                lines = file.read(_HEAD_BYTES).split(b"\n")[:-1]
+        except OSError:
+            return False  # reading it in earnest will tell
+        stacks.append({line.rpartition(b" ")[0] for line in lines if b";" in line})
+    return not stacks[0].isdisjoint(stacks[1])
 
 
 def _size(paths: list[str]) -> int:
@@ -192,7 +209,9 @@ def _size(paths: list[str]) -> int:
     return sum(os.path.getsize(path) for path in paths)
 
 
-def _side(name: str, paths: list[str], keep: bool, shared: Shared) -> list[Reading]:
+def _side(name: str, paths: list[str], keep: bool, shared: Shared | None = None) -> list[Reading]:
+    if shared is None and len(paths) > 1:
+        shared = Shared()
     found = []
     empty = []
     for path in paths:

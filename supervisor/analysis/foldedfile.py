@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from supervisor.analysis.known import Shared
     from supervisor.analysis.reading import Reading
 
-_PIECE = 128 << 10  # stays in the processor's cache while it is taken apart
+_PIECE = 64 << 10  # stays in the processor's cache while it is taken apart
 _LONGEST_LINE = 4 << 20
 _MOST_DIGITS = 30
 _NO_STACK = {b"", b" ", b";"}  # how a stack never begins

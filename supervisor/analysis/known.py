@@ -7,7 +7,7 @@ from supervisor.analysis.text import shorten
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
 
     from supervisor.analysis.folded import Key
 
@@ -44,20 +44,20 @@ class Known(dict[bytes, int]):
         """A profile begins, which may bring 100,000 functions that aren't known."""
         self._most = len(self._numbers) + MOST_FUNCTIONS
 
-    def functions(self, stacks: Iterable[bytes]) -> list[tuple[int, ...]]:
+    def functions(self, stacks: Sequence[bytes]) -> list[tuple[int, ...]]:
         """Numbers for each stack (root first, frames parted by semicolons): its functions, and ~number for its leaf."""
         look_up, known = self.__getitem__, self._stacks
         found = []
-        fresh = {}
+        kept = len(known)
+        fresh = known if self._room > 0 else {}
         for stack in stacks:
             functions = known.get(stack)
             if functions is None:
                 texts = stack.split(b";")
                 functions = fresh[stack] = tuple({~look_up(texts[-1]), *map(look_up, texts)})
             found.append(functions)
-        if fresh and self._room > 0:
-            known.update(fresh)
-            self._room -= sum(map(len, fresh)) + 200 * len(fresh)
+        if len(known) > kept:
+            self._room -= sum(map(len, stacks)) + 200 * (len(known) - kept)
         if len(self) > _MOST_TEXTS:
             self.clear()
         return found

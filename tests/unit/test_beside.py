@@ -38,7 +38,7 @@ def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(comparing, "_LARGE_BYTES", 1)
     monkeypatch.setattr(beside, "cores", lambda: 2)
     for name in "ab":
-        (tmp_path / name).write_text(f"main (a.py:1);{name} (a.py:2) 30\nmain (a.py:1) 5\n")
+        (tmp_path / name).write_text(f"main (a.py:1);{name} (a.py:2) 30\nmain{name} (a.py:1) 5\n")
         (tmp_path / f"{name}.meta.json").write_text('{"used_rate_hz": 50, "seconds": 2.5, "whole": false}')
     return [str(tmp_path / name) for name in "ab"]
 
@@ -51,6 +51,25 @@ def test_sides_read_at_the_same_time_are_those_read_in_turn(pair: list[str], mon
         assert [each.packed() for each in one] == [each.packed() for each in other]
     assert together[0][0].functions == in_turn[0][0].functions
     assert together[0][0].seconds == 2.5
+
+
+def test_sides_with_stacks_in_common_are_read_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparing, "_LARGE_BYTES", 1)
+    monkeypatch.setattr(beside, "cores", lambda: 2)
+    started: list[object] = []
+
+    def refused(work: object) -> None:
+        started.append(work)
+        raise OSError
+
+    monkeypatch.setattr(beside, "Beside", refused)
+    for name, stack in (("a", "main;x"), ("b", "main;x"), ("c", "main;y")):
+        (tmp_path / name).write_text(f"{stack} 3\nmain;{name} 2\n")
+    paths = {name: [str(tmp_path / name)] for name in "abc"}
+    for other, beside_this in (("b", 0), ("c", 1)):
+        sides = comparing.read_sides(paths["a"], paths[other], keep=False)
+        assert len(started) == beside_this
+        assert [reading.total for side in sides for reading in side] == [5, 5]
 
 
 def children() -> set[str]:

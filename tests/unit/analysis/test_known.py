@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.analysis import foldedfile, known
+from supervisor.analysis.folded import split_frame
 from supervisor.analysis.known import Known, Shared
 from supervisor.analysis.reading import Tally
 
@@ -33,7 +34,7 @@ def test_a_profile_is_read_as_if_it_were_alone(profiles: list[list[tuple[str, in
 def test_a_stack_is_taken_apart_once() -> None:
     shared = Shared()
     read([("a (a.py:1);b (b.py:1)", 1)], shared)
-    table = shared.of(foldedfile.split_frame)
+    table = shared.of(split_frame)
     table.clear()
     read([("a (a.py:1);b (b.py:1)", 5)], shared)
     assert set(table) == {b"a (a.py:1)", b"b (b.py:1)"}  # for the lines of a new profile's functions
