@@ -7,8 +7,9 @@ contract's section on settings for what moves and what is refused.
 from __future__ import annotations
 
 from supervisor import environment
+from supervisor.addresses import masked_url
 from supervisor.errors import UsageError
-from supervisor.quantities import BadValue, Threshold, human_bytes, human_duration, human_percent, masked_url
+from supervisor.quantities import BadValue, Threshold, human_bytes, human_duration, human_percent
 from supervisor.settings import BY_NAME, ENVIRONMENTS, LEVELS, PRESET, PRESETS, SECRET_KINDS, SETTINGS, Setting
 from supervisor.thresholds import Level, Value, levels_at_start
 

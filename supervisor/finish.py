@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Iterable
@@ -74,6 +75,7 @@ class Finish:
             watch.shipper.end()
         journal.tally.oom_kills_of_others = watch.noticed.others(time.monotonic())
         self._end_workers_and_group()
+        self._tell_of_the_left()
         watch.floods.tell(float("inf"))
         tally = journal.tally
         tally.oom_kills = watch.sampler.oom_kills() or tally.oom_kills
@@ -111,6 +113,21 @@ class Finish:
             watch.handle(init.take_backlog())
         for worker in self._evidence_workers():
             worker.kill()
+
+    def _tell_of_the_left(self) -> None:
+        """What left the target's group isn't ended with it: that it lives on is told."""
+        watch, config = self._watch, self._watch.config
+        if watch.roots is not None or config.keep_group or config.forward == "child":
+            return
+        left = watch.sampler.left((*watch.workers.running, *watch.init.helpers))
+        if not left:
+            return
+        largest = max(left, key=lambda process: process.rss_bytes or 0)
+        fate = "it ends with guard, which is PID 1" if os.getpid() == 1 else "it outlives guard"
+        watch.journal.emit("info", "leftover.found", count=len(left), pid=largest.pid, name=largest.name,
+                           rss_bytes=sum(process.rss_bytes or 0 for process in left),
+                           reason=f"it left the target's process group; {fate}",
+                           hint="kill " + " ".join(str(process.pid) for process in left[:5]))  # fmt: skip
 
     def _evidence_workers(self) -> list[Worker]:
         return [worker for worker in self._watch.workers.running.values() if worker.start.kind not in REACTIONS]

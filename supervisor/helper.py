@@ -20,6 +20,8 @@ _FOLDER = os.path.dirname(os.path.abspath(__file__))
 _AGAIN_S, _LONGEST_S = 1.0, 60.0
 _MOST_LINE = 65536
 _STUCK_S = 30.0
+# It ends with guard and not before: these are sent to all of a service's processes (systemd.kill(5)) or of a terminal.
+_NOT_FOR_IT = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
 
 class Helper:
@@ -70,7 +72,8 @@ class Helper:
                 os.environ,
                 file_actions=[(os.POSIX_SPAWN_DUP2, stdin, 0), (os.POSIX_SPAWN_DUP2, write_end, 1),
                               (os.POSIX_SPAWN_DUP2, write_end, 2)],
-                setsid=True, setsigmask=(), setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+                setsid=True, setsigmask=_NOT_FOR_IT,
+                setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
             )  # fmt: skip
             if self._fed:
                 self._feed = opened.pop()
@@ -159,7 +162,7 @@ class Helper:
         if self._fd >= 0:
             self._close()
             if not self._fed:
-                self._kill(signal.SIGTERM)
+                self._kill(signal.SIGKILL)
 
     def _kill(self, number: int) -> None:
         if self.lives:  # nobody else can have its pid before it is reaped

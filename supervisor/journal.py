@@ -170,6 +170,8 @@ class Journal:
             self.emit("warning", "reaper.unavailable", reason="--no-subreaper, and guard isn't PID 1")
         if config.reload and first:
             self._warn_of_reloader()
+        if first and (reactions.wanted(config) or config.ship is not None):
+            self._warn_of_unusable()
         if self.store is not None:  # before the event: who reads it finds the record
             if config.ship is not None:
                 self._expect_shipping(config.ship)
@@ -201,6 +203,15 @@ class Journal:
             self.store.note_shipping(ledger.first(url, parse(url)).document())
         except OSError as error:
             self.trouble(store.SHIPPED, error, self.store.run_path)
+
+    def _warn_of_unusable(self) -> None:
+        from supervisor.foreseen import foreseen
+
+        try:
+            for fields in self.store.disk.run(foreseen, self._config, os.environ) if self.store is not None else ():
+                self.emit("warning", "config.unusable", **fields)
+        except OSError:  # a mount that hangs, perhaps: told when it is needed
+            pass
 
     def _warn_of_reloader(self) -> None:
         from supervisor.reloaders import own_reloader

@@ -34,7 +34,7 @@ def main() -> int:
             sys.path.append(path)
     from supervisor import libc
 
-    libc.prctl(libc.PR_SET_PDEATHSIG, 15)
+    libc.prctl(libc.PR_SET_PDEATHSIG, 9)
     if os.getppid() != spec["parent"]:
         return 0
     libc.name_process(b"guard-probe")

@@ -186,68 +186,12 @@ def parse_pressure(text: str) -> Pressure:
     return Pressure(what, whom, _share(share, accepted, 100.0))
 
 
-def parse_probe(text: str) -> str:
-    """What a probe asks: `http://`, `https://`, `tcp://host:port`, `unix:///path` or `http+unix://%2Fpath/page`."""
-    accepted = "http://HOST[:PORT][/PATH], https://..., tcp://HOST:PORT, unix:///PATH or http+unix://%2FPATH%2FOF%2FSOCKET/PAGE"
-    scheme, separator, rest = text.partition("://")
-    place = rest.partition("/")[0].partition("?")[0].partition("#")[0].rpartition("@")[2]
-    good = bool(separator) and text.isascii() and all("!" <= letter <= "~" for letter in text) and len(text) <= 4096
-    if scheme == "unix":
-        good = good and rest.startswith("/") and len(rest) > 1
-    elif scheme == "http+unix":
-        good = good and place[:3].lower() == "%2f" and len(place) > 3
-    else:
-        host, colon, port = place.rpartition(":") if place.rpartition(":")[2].isdigit() else (place, "", "")
-        host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
-        good = good and scheme in ("http", "https", "tcp") and bool(host) and (scheme != "tcp" or bool(colon))
-        good = good and (not colon or (len(port) <= 5 and 0 < int(port) < 65536)) and not host.endswith(":")
-    if not good:
-        raise BadValue(accepted)
-    return text
-
-
 def parse_count(text: str) -> int:
     """A whole number above 0."""
     text = text.strip()
     if not (text.isascii() and text.isdigit()) or len(text) > 12 or int(text) == 0:
         raise BadValue("a whole number above 0")
     return int(text)
-
-
-def parse_port(text: str) -> int:
-    """A TCP port; 0 lets the system choose one."""
-    text = text.strip()
-    if not (text.isascii() and text.isdigit()) or len(text) > 5 or int(text) > 65535:
-        raise BadValue("a port from 1 to 65535, or 0 for a free one")
-    return int(text)
-
-
-def parse_address(text: str) -> str:
-    """An IP address of this machine, v4 or v6; no name, since looking one up takes its time."""
-    import _socket
-
-    text = text.strip()
-    for family in (_socket.AF_INET, _socket.AF_INET6):
-        try:
-            _socket.inet_pton(family, text)
-        except (OSError, ValueError):
-            continue
-        return text
-    raise BadValue("an IP address such as 127.0.0.1, 0.0.0.0 or ::1")
-
-
-def parse_collected(text: str) -> str:
-    """The path of a file for node_exporter's textfile collector, which reads *.prom."""
-    if not text.endswith(".prom") or text.endswith("/.prom") or text == ".prom" or "\0" in text:
-        raise BadValue("a path that ends in .prom, in the directory that node_exporter reads")
-    return text
-
-
-def parse_socket_path(text: str) -> str:
-    """A path that fits a unix socket's address (unix(7): 108 bytes with its end)."""
-    if not text or "\0" in text or len(text.encode("utf-8", "surrogateescape")) > 107:
-        raise BadValue("a path of 107 bytes at most, which is all that a unix socket takes")
-    return text
 
 
 def parse_switch(text: str) -> bool:
@@ -283,60 +227,6 @@ def parse_state_signal(text: str) -> tuple[str, int]:
         except BadValue:
             pass
     raise BadValue("STATE:SIGNAL such as critical:USR1, with warning, critical or profiling")
-
-
-def parse_url(text: str, schemes: tuple[str, ...]) -> str:
-    """A URL of one of these schemes with a host; it may hold secrets, see `masked_url`."""
-    scheme, separator, rest = text.partition("://")
-    host = rest.partition("/")[0].partition("?")[0].partition("#")[0].rpartition("@")[2]
-    printable = text.isascii() and all("!" <= letter <= "~" for letter in text)
-    port = host.rpartition("]")[2].partition(":")[2]
-    if port and not port.isdigit():  # a password with a slash in it, most likely, which no log must show
-        raise BadValue("a URL with a number for its port, and / ? # in a password written as %2F %3F %23")
-    if not separator or scheme not in schemes or not host.strip(":") or not printable or len(text) > 4096:
-        raise BadValue(f"a URL such as {schemes[0]}://example.org/path ({', '.join(schemes)})")
-    return text
-
-
-def parse_ship(text: str) -> str:
-    """A directory, or a URL that evidence can be shipped to."""
-    from supervisor.shipping import target
-
-    try:
-        target.parse(text)
-    except ValueError as error:
-        raise BadValue(str(error)) from None
-    return text
-
-
-def parse_endpoint(text: str) -> str:
-    """A base URL for OTLP, or `env`: what OTEL_EXPORTER_OTLP_ENDPOINT and its like say."""
-    if text == "env":
-        return text
-    try:
-        return parse_url(text, ("https", "http"))
-    except BadValue as error:
-        raise BadValue(f"{error}, or env for what OTEL_EXPORTER_OTLP_ENDPOINT says") from None
-
-
-def parse_pprof(text: str) -> str:
-    """Where a program serves Go's profiles, or `auto`: one of the ports that it listens on."""
-    if text == "auto":
-        return text
-    try:
-        return parse_url(text, ("http", "https"))
-    except BadValue as error:
-        raise BadValue(f"{error}, or auto for the ports that the process listens on") from None
-
-
-def masked_url(text: str) -> str:
-    """The URL without what may be secret in it: userinfo, path, query. A directory is none, and shown whole."""
-    scheme, separator, rest = text.partition("://")
-    if not separator or scheme == "file":
-        return text
-    place, slash, path = rest.partition("/")
-    place = place.partition("?")[0].partition("#")[0].rpartition("@")[2]
-    return f"{scheme}://{place}{slash}{'…' if path else ''}"
 
 
 def parse_mode(text: str) -> int:

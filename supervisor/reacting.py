@@ -10,12 +10,13 @@ from collections import deque
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from supervisor import pid1, reactions
+from supervisor import pid1, reactions, sample
+from supervisor.addresses import masked_url
 from supervisor.config import Config
 from supervisor.dispositions import at_default
 from supervisor.journal import Journal
 from supervisor.model import Start
-from supervisor.quantities import masked_url, signal_name
+from supervisor.quantities import signal_name
 from supervisor.reactions import Reaction
 from supervisor.store import command_name
 from supervisor.workers import REACTIONS, Worker, Workers
@@ -41,7 +42,8 @@ class Reacting:
         self._config = config
         self._journal = journal
         self._workers = workers
-        self._roots = roots
+        # Who is meant: a pid alone may be another's by the time that a signal is due.
+        self._roots = {pid: process.start_ticks for pid in roots or () if (process := sample.read_process(pid))}
         self._waiting: deque[tuple[Reaction, dict[str, Any]]] = deque()
         self._known: dict[str, Any] = {}  # the last figures of the run
         self._pushed: str | None = None  # the profile that is being pushed
@@ -147,8 +149,10 @@ class Reacting:
     def _signal(self, reaction: Reaction) -> None:
         """Send the target its signal; one that would end a process which doesn't wait for it is left out."""
         name = signal_name(reaction.number)
-        pids = self._roots or ((self._init.target.pid,) if self._init.target is not None else ())
+        pids = list(self._roots) if self._init.target is None else [self._init.target.pid]
         for pid in pids if self._init.status is None else ():
+            if pid in self._roots and not self._is_meant(pid):
+                continue  # it has ended, which the samples tell
             fields = {"action": "signal", "state": reaction.state, "pid": pid, "signal": name}
             if reaction.number not in _ENDING and at_default(pid, reaction.number):
                 self._journal.emit("warning", "action.skipped", **fields, path=None,
@@ -163,6 +167,10 @@ class Reacting:
                                    reason=why, said=why, hint=f"ls /proc/{pid}")  # fmt: skip
             else:
                 self._journal.emit("info", "action.finished", **fields, path=None, elapsed_s=0.0)
+
+    def _is_meant(self, pid: int) -> bool:
+        process = sample.read_process(pid)
+        return process is not None and process.start_ticks == self._roots[pid]
 
     def end(self) -> None:
         """Begin nothing any more."""

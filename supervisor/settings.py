@@ -6,7 +6,7 @@ It drives the typer command's options, the small parser for a plain line, the en
 
 from __future__ import annotations
 
-from supervisor import quantities
+from supervisor import addresses, quantities
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ KINDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "response-time": ("TIME|auto", quantities.parse_response_time),
     "count-or-share": ("N|%", quantities.parse_count_or_share),
     "pressure": ("WHAT:WHOM:PERCENT", quantities.parse_pressure),
-    "probe": ("URL", quantities.parse_probe),
+    "probe": ("URL", addresses.parse_probe),
     "switch": ("", quantities.parse_switch),
     "signal": ("SIGNAL", quantities.parse_signal),
     "signal-map": ("FROM:TO", quantities.parse_signal_map),
@@ -40,16 +40,16 @@ KINDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "mode": ("MODE", quantities.parse_mode),
     "command": ("CMD", quantities.parse_command),
     "state-signal": ("STATE:SIGNAL", quantities.parse_state_signal),
-    "url": ("URL", lambda text: quantities.parse_url(text, ("https", "http"))),
-    "webhook": ("URL", lambda text: quantities.parse_url(text, _WEBHOOKS)),
-    "ship": ("URL|DIR", quantities.parse_ship),
+    "url": ("URL", lambda text: addresses.parse_url(text, ("https", "http"))),
+    "webhook": ("URL", lambda text: addresses.parse_url(text, _WEBHOOKS)),
+    "ship": ("URL|DIR", addresses.parse_ship),
     "path": ("PATH", lambda text: _non_empty(text, "a path")),
-    "endpoint": ("URL|env", quantities.parse_endpoint),
-    "pprof": ("URL|auto", quantities.parse_pprof),
-    "port": ("PORT", quantities.parse_port),
-    "address": ("IP", quantities.parse_address),
-    "collected": ("PATH.prom", quantities.parse_collected),
-    "socket-path": ("PATH", quantities.parse_socket_path),
+    "endpoint": ("URL|env", addresses.parse_endpoint),
+    "pprof": ("URL|auto", addresses.parse_pprof),
+    "port": ("PORT", addresses.parse_port),
+    "address": ("IP", addresses.parse_address),
+    "collected": ("PATH.prom", addresses.parse_collected),
+    "socket-path": ("PATH", addresses.parse_socket_path),
     "text": ("GLOB", lambda text: _non_empty(text, "a pattern")),
 }
 

@@ -10,10 +10,10 @@ import time
 from collections.abc import Collection
 from typing import Any
 
+from supervisor.addresses import masked_url
 from supervisor.config import Config
 from supervisor.journal import Journal
 from supervisor.model import Start
-from supervisor.quantities import masked_url
 from supervisor.shipping.target import parse
 from supervisor.workers import Worker, Workers
 
@@ -124,10 +124,12 @@ class Shipper:
         self._wanted = max(self._wanted, scope)
         self._again_s = time.monotonic() + self._wait_s
         self._wait_s = min(2 * self._wait_s, _LONGEST_S)
-        tries = result.pop("tries", 0)
+        tried = f"copy to {self._to}" if self._target.kind == "directory" else f"PUT to {self._to}"
+        if (tries := result.pop("tries", 0)) > 1:
+            tried += f" ({tries} tries)"
         level = "warning" if self._journal.once(f"ship {result.get('reason')}") else "debug"
         self._journal.emit(level, "ship.failed", to=self._to, scope=SCOPES[scope] or "earlier runs",
-                           tried=f"PUT to {self._to} ({tries} tries)", elapsed_s=elapsed_s, **result)  # fmt: skip
+                           tried=tried, elapsed_s=elapsed_s, **result)  # fmt: skip
 
     def _drop(self, worker: Worker) -> None:
         """Kill it: what it has sent is noted, and a call into a library can't be interrupted."""

@@ -27,7 +27,7 @@ def main(argument: str) -> int:
     from supervisor import libc
     from supervisor.reloading import Wanted
 
-    libc.prctl(libc.PR_SET_PDEATHSIG, 15)
+    libc.prctl(libc.PR_SET_PDEATHSIG, 9)
     if os.getppid() != spec["parent"]:
         return 0
     libc.name_process(b"guard-reload")

@@ -10,8 +10,8 @@ from typing import Any
 from supervisor import freeze, sample
 from supervisor.actions import mappings, stacks
 from supervisor.actions.task import Task
+from supervisor.proc_tree import PAGE_BYTES
 from supervisor.profilers import runner
-from supervisor.sample import PAGE_BYTES
 
 
 def is_frozen(task: Task) -> bool:

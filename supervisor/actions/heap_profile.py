@@ -9,9 +9,9 @@ from typing import Any
 from supervisor.actions import heap_agent
 from supervisor.actions.heap_agent import Heap
 from supervisor.actions.task import Pass, Skip, Task, Turn
+from supervisor.proc_tree import ProcTree
 from supervisor.profilers import agent, engine, matters, runner
 from supervisor.profilers.pyspy import Failure
-from supervisor.sample import ProcTree
 
 _BETWEEN_S = 3.0
 _RETRY_S = 0.05

@@ -11,8 +11,8 @@ from typing import Any
 from supervisor import files, messages
 from supervisor.actions import posting
 from supervisor.actions.task import Task
+from supervisor.addresses import masked_url
 from supervisor.profilers.pyspy import Failure
-from supervisor.quantities import masked_url
 
 _MOST_FILES = 64
 _MOST_BYTES = 65536

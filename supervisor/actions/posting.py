@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import http.client
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -11,8 +12,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
+from supervisor.addresses import masked_url
+from supervisor.linklocal import is_link_local
 from supervisor.profilers.pyspy import Failure
-from supervisor.quantities import masked_url
 from supervisor.version import VERSION
 
 _TRIES = 4
@@ -28,6 +30,37 @@ class Words(NamedTuple):
     thing: str
     hint: str
     for_good: tuple[int, ...] = (400, 404, 410, 413, 422)  # the receiver won't take this later either
+
+
+class _LinkLocal(Exception):
+    """The receiver is at an address where machines keep their own secrets."""
+
+
+class _Connection(http.client.HTTPConnection):
+    """One that is never made to a link-local address, by whatever name."""
+
+    def connect(self) -> None:
+        found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+        if any(is_link_local(str(place[4][0])) for place in found):
+            raise _LinkLocal
+        super().connect()
+        if is_link_local(str(self.sock.getpeername()[0])):  # its name meant another address by then
+            self.close()
+            raise _LinkLocal
+
+
+class _SecureConnection(_Connection, http.client.HTTPSConnection):
+    """The same with TLS."""
+
+
+class _Http(urllib.request.HTTPHandler):
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_Connection, req)
+
+
+class _Https(urllib.request.HTTPSHandler):
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_SecureConnection, req)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -59,6 +92,9 @@ def post(url: str, body: bytes, headers: Mapping[str, str], words: Words) -> Non
             if error.code < 500 and error.code not in (408, 425, 429):
                 raise Failure(f"{words.receiver}-refused", said, words.hint) from None
             reason = f"{words.receiver}-failed"
+        except _LinkLocal:
+            said = f"{shown} is a link-local address, where machines keep their own secrets"
+            raise Failure("link-local", said, words.hint) from None
         except (OSError, http.client.HTTPException, ValueError) as error:
             why = getattr(error, "reason", None) or error
             said, reason = f"{shown}: {why}"[:_MOST_SAID], f"{words.receiver}-unreachable"
@@ -70,7 +106,7 @@ def _post(url: str, body: bytes, headers: Mapping[str, str]) -> None:
     place, headers = without_userinfo(url), {"User-Agent": f"guard/{VERSION}", **headers, **authorization(url)}
     opener = urllib.request.OpenerDirector()
     for handler in (
-        urllib.request.ProxyHandler(), urllib.request.HTTPHandler(), urllib.request.HTTPSHandler(), _NoRedirect(),
+        urllib.request.ProxyHandler(), _Http(), _Https(), _NoRedirect(),
         urllib.request.HTTPDefaultErrorHandler(), urllib.request.HTTPErrorProcessor(),
     ):  # fmt: skip
         opener.add_handler(handler)

@@ -13,8 +13,8 @@ from typing import Any
 from supervisor import pyroscope
 from supervisor.actions import posting
 from supervisor.actions.task import Task
+from supervisor.addresses import masked_url
 from supervisor.profilers.pyspy import Failure
-from supervisor.quantities import masked_url
 
 _MOST_BYTES = 64 << 20
 

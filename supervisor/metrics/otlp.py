@@ -50,7 +50,7 @@ class Pusher:
         from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 
         from supervisor.actions.posting import authorization, without_userinfo
-        from supervisor.quantities import masked_url
+        from supervisor.addresses import masked_url
 
         url = self._url
         given = url != "env"

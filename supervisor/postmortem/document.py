@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from supervisor import evidence, limits, sooner
+from supervisor import evidence, files, limits, sooner
 from supervisor.evidence import Event, FlightSample, Item, Run, Suspect
 from supervisor.evidence.fields import number, text, whole
 from supervisor.model import STATES
@@ -17,6 +17,7 @@ from supervisor.postmortem import holders
 from supervisor.postmortem.climb import Climb, grown, last_climb, living
 from supervisor.postmortem.ending import Known, Verdict, judge
 from supervisor.postmortem.kernel import Facts, ask
+from supervisor.shipping import ledger
 
 SCHEMA_VERSION = 1
 _MOST_PROCESSES = 20
@@ -77,10 +78,31 @@ def examine(run: Run, facts: Facts | None = None, reading: Reading | None = None
         "running": _running(samples, events, items, suspect),
         "failed": _failed(events),
         "limit": _limit(run, samples, verdict),
+        "shipped": _shipped(run, events),
         "problems": problems,
     }
     document["next"] = _next(run, known, verdict, document)
     return document
+
+
+def _shipped(run: Run, events: Sequence[Event]) -> dict[str, Any] | None:
+    """Where its evidence was shipped to and whether all of it is there; None where none was to be shipped.
+
+    `failed` is the reason of the last batch, if that failed.
+    """
+    try:
+        folder = files.open_directory(run.path)
+    except OSError:
+        return None
+    try:
+        found = ledger.read(folder)
+    finally:
+        os.close(folder)
+    if found is None:
+        return None
+    last = next((event for event in reversed(events) if event.name in ("ship.finished", "ship.failed")), None)
+    failed = text(last.fields.get("reason")) if last is not None and last.name == "ship.failed" else None
+    return {"to": found.to, "complete": found.complete, "files": len(found.files), "failed": failed}
 
 
 def _head(run: Run, known: Known) -> dict[str, Any]:

@@ -35,6 +35,7 @@ def sections(document: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
         ("running", _running(document["running"])),
         ("failed", _failed(document["failed"])),
         ("limit", _limit(document["limit"], document)),
+        ("shipped", _shipped(document.get("shipped"))),
         ("unread", [_shown(problem) for problem in document["problems"][:3]]),
     ]
 
@@ -90,6 +91,20 @@ def _wrapped(words: str, indent: str = "") -> list[str]:
 def _ended(ended: Mapping[str, Any]) -> list[str]:
     why = [line for reason in ended["why"] for line in _wrapped(f"· {reason}")]
     return [*_wrapped(f"{ended['certainty']}: {ended['words']}"), *why[:6]]
+
+
+def _shipped(shipped: Mapping[str, Any] | None) -> list[str]:
+    if shipped is None:
+        return []
+    how = (
+        "all of it"
+        if shipped["complete"]
+        else f"not all of it, {shipped['files']} files"
+        if shipped["files"]
+        else "none"
+    )
+    why = f" ({shipped['failed']})" if shipped["failed"] and not shipped["complete"] else ""
+    return [_shown(f"{how}, to {shipped['to']}{why}")]
 
 
 def _memory(memory: Mapping[str, Any]) -> list[str]:

@@ -16,7 +16,7 @@ import time
 import zlib
 from typing import Any
 
-from supervisor import quantities
+from supervisor import addresses, quantities
 from supervisor.analysis import folded, pprof
 from supervisor.analysis.reading import FormatError, Reading
 from supervisor.profilers import native, node, runner
@@ -43,7 +43,7 @@ class Source:
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        self.shown = quantities.masked_url(url)
+        self.shown = addresses.masked_url(url)
 
     def fetch(self, what: str, deadline_s: float = DEADLINE_S, *, stoppable: bool = False) -> bytes:
         """The answer to `heap?gc=1` and the like. Raises Failure; Interrupted where `stoppable`."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import time
 
+from supervisor.proc_tree import ProcTree
 from supervisor.profilers import engine
-from supervisor.sample import ProcTree
 
 # Programs that start another one and wait for it, or become it.
 _LAUNCHERS = frozenset(

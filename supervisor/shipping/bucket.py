@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, BinaryIO
 
 from supervisor import installing
-from supervisor.shipping.addresses import is_link_local
+from supervisor.linklocal import is_link_local
 from supervisor.shipping.failure import Undelivered
 from supervisor.shipping.target import Target
 

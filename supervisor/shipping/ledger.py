@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from supervisor import files
-from supervisor.quantities import masked_url
+from supervisor.addresses import masked_url
 from supervisor.shipping.target import Target
 from supervisor.store import SHIPPED
 

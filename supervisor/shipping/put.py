@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import BinaryIO
 from urllib.parse import quote, unquote
 
-from supervisor.shipping.addresses import is_link_local
+from supervisor.linklocal import is_link_local
 from supervisor.shipping.failure import Undelivered
 from supervisor.shipping.target import Target
 from supervisor.version import VERSION

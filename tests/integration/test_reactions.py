@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import signal
 import sys
@@ -114,3 +115,18 @@ def test_a_target_never_waits_for_a_hook(start: Callable[..., Any]) -> None:
     run.wait_for("run.exited", code=0)
     run.process.send_signal(signal.SIGINT)
     assert run.end() == 0
+
+
+def test_what_can_not_be_had_is_told_at_the_start(start: Callable[..., Any], tmp_path: Path) -> None:
+    run = start(["--on-critical", "no-such-program", "--ship", str(tmp_path / "away")], ["true"])
+    assert run.end() == 0
+    assert [event["setting"] for event in run.named("config.unusable")] == ["on-critical", "ship"]
+
+
+def test_who_left_the_group_is_told_at_the_end(start: Callable[..., Any]) -> None:
+    away = "import subprocess as s; s.Popen(['sleep', '987655'], start_new_session=True, stdout=-3, stderr=-3)"
+    run = start([], python(away))
+    assert run.end() == 0
+    found = run.wait_for("leftover.found", count=1, name="sleep")
+    assert found["hint"] == f"kill {found['pid']}"
+    os.kill(found["pid"], signal.SIGKILL)

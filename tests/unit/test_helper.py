@@ -90,3 +90,23 @@ def test_its_end_is_the_end_of_what_it_is_fed(fed: Fed) -> None:
     fed.pids.clear()
     assert os.WIFEXITED(status)
     assert not fed.helper.lives
+
+
+def test_what_ends_all_of_a_service_does_not_end_it_before_guard(fed: Fed) -> None:
+    fed.told()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        os.kill(fed.pid, number)
+    assert fed.helper.send(b'{"still": "here"}\n', 0.0)
+    assert fed.told() == [{"still": "here"}]
+
+
+def test_one_that_is_not_fed_is_ended(tmp_path: Path) -> None:
+    script = tmp_path / "waits.py"
+    script.write_text("import time\nprint('{\"got\": 1}', flush=True)\ntime.sleep(600)\n")
+    poller, pids = select.poll(), set[int]()
+    lasting = Helper(str(script), poller, pids)
+    lasting.begin({})
+    (pid,) = pids
+    assert poller.poll(20_000) and lasting.take() == [{"got": 1}]
+    lasting.end()
+    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL

@@ -197,3 +197,20 @@ def test_without_patience_nothing_begins() -> None:
     case.shipper.end()
     case.shipper.begin_last(NOW_S, 0.0)
     assert case.workers.began == [] and not case.shipper.busy
+
+
+@pytest.mark.parametrize(
+    ("url", "tries", "tried"),
+    [
+        ("/mnt/x", 0, "copy to /mnt/x"),
+        ("https://a.example/in", 0, "PUT to https://a.example/…"),
+        ("https://a.example/in", 5, "PUT to https://a.example/… (5 tries)"),
+    ],
+)
+def test_what_was_tried_is_told_as_it_was(url: str, tries: int, tried: str) -> None:
+    config: Any = SimpleNamespace(ship=url, ship_timeout=10.0, evidence_mode=0o600)
+    case = Case()
+    case.shipper = Shipper(config, case.journal, case.workers)  # type: ignore[arg-type]
+    case.shipper.want("all", NOW_S)
+    case.end(outcome="failed", reason="no-directory", said="", hint="", **({"tries": tries} if tries else {}))
+    assert case.journal.events[-1][2]["tried"] == tried

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor import config, envfile, triggers
+from supervisor import addresses, config, envfile, triggers
 from supervisor import quantities as q
 from supervisor.errors import UsageError
 from supervisor.settings import PRESETS, SETTINGS
@@ -28,7 +28,7 @@ def resolve(file: str = "", *, named: bool = True, **given: str) -> config.Confi
      "unix:///run/app.sock", "http+unix://%2Frun%2Fapp.sock/health", "http://me:word@host/"],
 )  # fmt: skip
 def test_what_can_be_probed(text: str) -> None:
-    assert q.parse_probe(text) == text
+    assert addresses.parse_probe(text) == text
 
 
 @pytest.mark.parametrize(
@@ -39,12 +39,18 @@ def test_what_can_be_probed(text: str) -> None:
 )  # fmt: skip
 def test_what_cannot_be_probed_is_refused_with_what_can(text: str) -> None:
     with pytest.raises(q.BadValue, match="tcp://HOST:PORT"):
-        q.parse_probe(text)
+        addresses.parse_probe(text)
 
 
 @given(st.text(max_size=40))
 def test_no_text_breaks_a_parser(text: str) -> None:
-    for parse in (q.parse_probe, q.parse_pressure, q.parse_cpu_share, q.parse_response_time, q.parse_count_or_share):
+    for parse in (
+        addresses.parse_probe,
+        q.parse_pressure,
+        q.parse_cpu_share,
+        q.parse_response_time,
+        q.parse_count_or_share,
+    ):
         try:
             parse(text)
         except q.BadValue as error:

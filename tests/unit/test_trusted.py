@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor import config, envfile, quantities
+from supervisor import addresses, config, envfile, quantities
 from supervisor.errors import UsageError
 from supervisor.facts import gather
 from supervisor.settings import SETTINGS
@@ -53,10 +53,10 @@ def test_secrets_are_not_shown() -> None:
 @given(st.text(alphabet="ab/:@?#.%[]", max_size=30))
 def test_masked_urls_show_scheme_and_host_only(rest: str) -> None:
     try:
-        url = quantities.parse_url(f"https://u:s3cret@h/{rest}", ("https",))
+        url = addresses.parse_url(f"https://u:s3cret@h/{rest}", ("https",))
     except quantities.BadValue:
         return
-    masked = quantities.masked_url(url)
+    masked = addresses.masked_url(url)
     assert "s3cret" not in masked and masked in ("https://h/", "https://h/…")
 
 
@@ -77,7 +77,7 @@ def test_masked_urls_show_scheme_and_host_only(rest: str) -> None:
 )
 def test_what_is_no_url(text: str) -> None:
     with pytest.raises(quantities.BadValue):
-        quantities.parse_url(text, ("https",))
+        addresses.parse_url(text, ("https",))
 
 
 @pytest.mark.parametrize("text", ["", " ", "'", "a | b", "a && b", "a > b", "''", "a\0b"])

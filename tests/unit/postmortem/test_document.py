@@ -230,3 +230,24 @@ def test_oom_kills_under_a_target_that_lived_on(tmp_path: Path) -> None:
     assert (kill["pid"], kill["name"], kill["elapsed_s"]) == (44, "w", 6.0)
     assert document["ended"]["cause"] == "exit" and any("outlived" in reason for reason in document["ended"]["why"])
     assert "the kernel OOM-killed process 44 (w) with 10 MB after 6 s" in postmortem.text(document)
+
+
+NOTHING = Facts("nowhere")
+
+
+@pytest.mark.parametrize(
+    ("complete", "files", "line"),
+    [
+        (True, {"a/b": [1, 2]}, "shipped  all of it, to https://a.example/…"),
+        (False, {"a/b": [1, 2]}, "shipped  not all of it, 1 files, to https://a.example/… (timeout)"),
+        (False, {}, "shipped  none, to https://a.example/… (timeout)"),
+    ],
+)
+def test_whether_it_was_shipped(tmp_path: Path, complete: bool, files: dict[str, list[int]], line: str) -> None:
+    write(tmp_path, RECORD, [LINE], [EVENT | {"event": "ship.failed", "reason": "timeout"}], STACKS, b"")
+    run = evidence.find(str(tmp_path), RUN)
+    document = postmortem.examine(run, NOTHING)
+    assert document["shipped"] is None and "\nshipped " not in postmortem.text(document)
+    told = {"to": "https://a.example/…", "target": "t", "host": "h", "complete": complete, "files": files}
+    (tmp_path / "monitored" / RUN / "shipped.json").write_text(json.dumps(told))
+    assert line in postmortem.text(postmortem.examine(run, NOTHING)).splitlines()

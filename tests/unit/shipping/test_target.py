@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor import installing, quantities
+from supervisor import addresses, installing
+from supervisor.addresses import masked_url
 from supervisor.errors import UsageError
-from supervisor.quantities import BadValue, masked_url
-from supervisor.shipping.addresses import is_link_local
+from supervisor.linklocal import is_link_local
+from supervisor.quantities import BadValue
 from supervisor.shipping.target import check_extra, parse, settled
 
 
@@ -47,7 +48,7 @@ def test_parts_of_an_address() -> None:
 )  # fmt: skip
 def test_what_is_no_target_is_refused_without_being_told(text: str) -> None:
     with pytest.raises(BadValue) as caught:
-        quantities.parse_ship(text)
+        addresses.parse_ship(text)
     assert "s3cret" not in str(caught.value)
 
 
