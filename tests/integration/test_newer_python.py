@@ -96,8 +96,8 @@ def test_a_cpu_profile(tmp_path: Path, version: str) -> None:
     counts = folded.parse(path.read_text().splitlines())
     expected = [(name, str(tmp_path / "busy.py")) for name in ("<module>", "Work.go_on", "add_numbers")]
     assert expected in [[folded.split_frame(frame)[:2] for frame in stack.split(";")[:3]] for stack in counts]
-    assert not any("wait_for_nothing" in stack for stack in counts)
     if version == "3.15":
+        assert not any("wait_for_nothing" in stack for stack in counts)
         assert meta["nonblocking"] and meta["stopped_share"] == 0 and not meta["rate_reason"].startswith("not by")
         assert meta["achieved_rate_hz"] is not None  # the profiler itself told how many samples there were
 
