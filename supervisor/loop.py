@@ -148,6 +148,8 @@ class Watch:
         self.wakeups.end()
         if self.prober is not None:
             self.prober.end()
+        if self.teller is not None and self.lives is None:
+            self.teller.end()  # nobody hears it any more: its pipe would wake every poll
         for part in self.parts:
             if part is not self.workers:
                 self.init.parts.remove(part)  # the fault may be in its turn

@@ -7,11 +7,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.integration.conftest import ROOT, Run
+from tests.integration.driving import children_of, gone, until
 
 pytestmark = pytest.mark.integration
 # guard with a watcher whose samples fail, so many times.
@@ -35,12 +37,12 @@ ANSWERS = 'trap "echo usr1" USR1; trap "exit 7" TERM; echo ready; while :; do sl
 
 
 @pytest.fixture
-def faulty(start: Callable[..., Run]) -> Iterator[Callable[[int], Run]]:
+def faulty(start: Callable[..., Run]) -> Iterator[Callable[..., Run]]:
     """A guard that fails so many times, with a target that answers signals and has said that it is ready."""
 
-    def begin(times: int) -> Run:
+    def begin(times: int, *options: str) -> Run:
         line = [sys.executable, "-IS", "-c", FAULTY, str(times)]
-        run = start(["--interval", "200ms"], ["sh", "-c", ANSWERS], guard=line, stdout=subprocess.PIPE)
+        run = start(["--interval", "200ms", *options], ["sh", "-c", ANSWERS], guard=line, stdout=subprocess.PIPE)
         assert run.process.stdout is not None and run.process.stdout.readline() == b"ready\n"
         return run
 
@@ -56,7 +58,7 @@ def failure(run: Run, number: int) -> dict[str, Any]:
     return run.wait_for(lambda event: event in run.named("guard.failed")[number - 1 : number])
 
 
-def test_it_waits_between_tries_and_then_watches(faulty: Callable[[int], Run]) -> None:
+def test_it_waits_between_tries_and_then_watches(faulty: Callable[..., Run]) -> None:
     run = faulty(2)
     first, second = failure(run, 1), failure(run, 2)
     assert first["goes_on"] and second["goes_on"]
@@ -70,7 +72,7 @@ def test_it_waits_between_tries_and_then_watches(faulty: Callable[[int], Run]) -
     assert len(run.named("guard.failed")) == 2
 
 
-def test_a_signal_is_forwarded_while_it_waits(faulty: Callable[[int], Run]) -> None:
+def test_a_signal_is_forwarded_while_it_waits(faulty: Callable[..., Run]) -> None:
     run = faulty(3)
     second = failure(run, 2)
     run.process.send_signal(signal.SIGTERM)
@@ -80,7 +82,7 @@ def test_a_signal_is_forwarded_while_it_waits(faulty: Callable[[int], Run]) -> N
     assert not third or moment(third[0]) - moment(second) >= 1.0  # only on a machine that was away for a second
 
 
-def test_when_it_does_not_pass_guard_is_an_init(faulty: Callable[[int], Run]) -> None:
+def test_when_it_does_not_pass_guard_is_an_init(faulty: Callable[..., Run]) -> None:
     run = faulty(3)
     third = failure(run, 3)
     assert not third["goes_on"]
@@ -90,3 +92,16 @@ def test_when_it_does_not_pass_guard_is_an_init(faulty: Callable[[int], Run]) ->
     run.process.send_signal(signal.SIGTERM)
     assert run.end() == 7, run.said()
     assert run.record["code"] == 7 and "guard: a fault" not in run.said(), run.said()
+
+
+def test_nobody_wakes_an_init_for_figures(faulty: Callable[..., Run]) -> None:
+    """The process that shows them ends: what it says, or its death, would make every poll return at once."""
+    run = faulty(3, "--metrics-port", "0")
+    failure(run, 1)
+    lines = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children_of(run.process.pid)}
+    (shows,) = [pid for pid, line in lines.items() if b"exporter.py" in line]
+    assert not failure(run, 3)["goes_on"]
+    until(lambda: gone(shows), "it shows figures that nobody counts")
+    run.process.send_signal(signal.SIGTERM)
+    assert run.end() == 7, run.said()
+    assert run.record["code"] == 7
