@@ -164,11 +164,18 @@ class Watch:
         return self.init.status is not None or (self.roots is not None and self.init.stopped_from_outside)
 
     def _rest(self, seconds: float) -> None:
-        """A moment for it to pass: signals are forwarded meanwhile, children reaped, and nobody stays frozen."""
+        """A moment for it to pass: signals are forwarded meanwhile, children reaped, and nobody stays frozen.
+
+        No part gets a turn: the fault may be in one.
+        """
         self.acting.end()
         until_s = time.monotonic() + seconds
-        while not self._over and (left_s := until_s - time.monotonic()) > 0:
-            self.init.pump(left_s)
+        self.init.alone = True
+        try:
+            while not self._over and (left_s := until_s - time.monotonic()) > 0:
+                self.init.pump(left_s)
+        finally:
+            self.init.alone = False
 
     def _own_fault(self, error: Exception, goes_on: bool) -> None:
         try:

@@ -33,6 +33,9 @@ loop.Watch.step = failing
 from supervisor import boot
 boot.main(())
 """
+# What fails is one of the parts that get their turn around every wait, and it never passes.
+FAULTY_PART = FAULTY.replace("step(self)", "look(self, now_s, ready)").replace("(self):", "(self, now_s, ready):")
+FAULTY_PART = FAULTY_PART.replace("loop.Watch.step", "loop.Serving.look")
 ANSWERS = 'trap "echo usr1" USR1; trap "exit 7" TERM; echo ready; while :; do sleep 0.05; done'
 
 
@@ -40,8 +43,8 @@ ANSWERS = 'trap "echo usr1" USR1; trap "exit 7" TERM; echo ready; while :; do sl
 def faulty(start: Callable[..., Run]) -> Iterator[Callable[..., Run]]:
     """A guard that fails so many times, with a target that answers signals and has said that it is ready."""
 
-    def begin(times: int, *options: str) -> Run:
-        line = [sys.executable, "-IS", "-c", FAULTY, str(times)]
+    def begin(times: int, *options: str, program: str = FAULTY) -> Run:
+        line = [sys.executable, "-IS", "-c", program, str(times)]
         run = start(["--interval", "200ms", *options], ["sh", "-c", ANSWERS], guard=line, stdout=subprocess.PIPE)
         assert run.process.stdout is not None and run.process.stdout.readline() == b"ready\n"
         return run
@@ -105,3 +108,11 @@ def test_nobody_wakes_an_init_for_figures(faulty: Callable[..., Run]) -> None:
     run.process.send_signal(signal.SIGTERM)
     assert run.end() == 7, run.said()
     assert run.record["code"] == 7
+
+
+def test_a_fault_in_a_part_that_does_not_pass(faulty: Callable[..., Run]) -> None:
+    run = faulty(1000, program=FAULTY_PART)
+    assert [failure(run, number)["goes_on"] for number in (1, 2, 3)] == [True, True, False]
+    run.process.send_signal(signal.SIGTERM)
+    assert run.end() == 7, run.said()
+    assert run.record["code"] == 7 and "guard: a fault" not in run.said(), run.said()
