@@ -75,11 +75,9 @@ class Finish:
             watch.shipper.end()
         journal.tally.oom_kills_of_others = watch.noticed.others(time.monotonic())
         self._end_workers_and_group()
-        self._tell_of_the_left()
+        self._last_look()
         watch.floods.tell(float("inf"))
         tally = journal.tally
-        tally.oom_kills = watch.sampler.oom_kills() or tally.oom_kills
-        watch.sampler.close()  # first: its descriptors may be the last that the end record can get
         final = journal.end()
         again = lives is not None and lives.judge(init).again
         watch.serving.run_ended(final)
@@ -113,6 +111,19 @@ class Finish:
             watch.handle(init.take_backlog())
         for worker in self._evidence_workers():
             worker.kill()
+
+    def _last_look(self) -> None:
+        """What can be read once more. If reading is what failed, the end record is written all the same."""
+        # Its descriptors may be the last that the end record can get: they go first.
+        for step in (self._tell_of_the_left, self._count_kills, self._watch.sampler.close):
+            try:
+                step()
+            except Exception as error:
+                self._watch.own_fault(error, goes_on=True)
+
+    def _count_kills(self) -> None:
+        tally = self._watch.journal.tally
+        tally.oom_kills = self._watch.sampler.oom_kills() or tally.oom_kills
 
     def _tell_of_the_left(self) -> None:
         """What left the target's group isn't ended with it: that it lives on is told."""

@@ -139,7 +139,7 @@ class Watch:
                 now_s = time.monotonic()
                 faults = [at_s for at_s in faults if now_s - at_s < _FAULTS_WITHIN_S] + [now_s]
                 goes_on = len(faults) < _MOST_FAULTS
-                self._own_fault(error, goes_on)
+                self.own_fault(error, goes_on)
                 if not goes_on:
                     break
                 self._rest(_RESTS_S[len(faults) - 1])
@@ -177,13 +177,10 @@ class Watch:
         finally:
             self.init.alone = False
 
-    def _own_fault(self, error: Exception, goes_on: bool) -> None:
+    def own_fault(self, error: Exception, goes_on: bool) -> None:
+        """Tell of a fault of guard's own, as far as that is possible."""
         try:
-            import traceback
-
-            trace = "".join(traceback.format_exception(error)[-6:])
-            self.journal.emit("error", "guard.failed", reason=f"{type(error).__name__}: {error}", goes_on=goes_on,
-                              traceback=trace, hint="report it with these lines")  # fmt: skip
+            self.journal.emit("error", "guard.failed", **record.fault(error), goes_on=goes_on)
         except Exception:  # out of memory, most likely: what is left to do is to be an init
             pass
 

@@ -177,6 +177,14 @@ def crash_loop(before: Mapping[str, Any], command: list[str]) -> dict[str, Any]:
     }
 
 
+def fault(error: Exception) -> dict[str, Any]:
+    """The fields of a fault of guard's own, `goes_on` besides."""
+    import traceback
+
+    trace = "".join(traceback.format_exception(error)[-6:])
+    return {"reason": f"{type(error).__name__}: {error}", "traceback": trace, "hint": "report it with these lines"}
+
+
 def ending(status: int | None) -> dict[str, Any]:
     """Code and signal of a wait status."""
     if status is None:

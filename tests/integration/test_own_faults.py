@@ -36,6 +36,11 @@ boot.main(())
 # What fails is one of the parts that get their turn around every wait, and it never passes.
 FAULTY_PART = FAULTY.replace("step(self)", "look(self, now_s, ready)").replace("(self):", "(self, now_s, ready):")
 FAULTY_PART = FAULTY_PART.replace("loop.Watch.step", "loop.Serving.look")
+# What fails is the reading of the tree, also at the end.
+FAULTY_TREE = FAULTY.replace("step(self)", "below_guard(self, excluded, now_s)")
+FAULTY_TREE = FAULTY_TREE.replace("(self):", "(self, excluded, now_s):")
+FAULTY_TREE = FAULTY_TREE.replace("loop.Watch.step", "ProcTree.below_guard")
+FAULTY_TREE = FAULTY_TREE.replace("import loop\n", "import loop\nfrom supervisor.proc_tree import ProcTree\n")
 ANSWERS = 'trap "echo usr1" USR1; trap "exit 7" TERM; echo ready; while :; do sleep 0.05; done'
 
 
@@ -110,8 +115,9 @@ def test_nobody_wakes_an_init_for_figures(faulty: Callable[..., Run]) -> None:
     assert run.record["code"] == 7
 
 
-def test_a_fault_in_a_part_that_does_not_pass(faulty: Callable[..., Run]) -> None:
-    run = faulty(1000, program=FAULTY_PART)
+@pytest.mark.parametrize("program", [FAULTY_PART, FAULTY_TREE], ids=["part", "tree"])
+def test_a_fault_that_lasts_costs_no_end_record(faulty: Callable[..., Run], program: str) -> None:
+    run = faulty(1000, program=program)
     assert [failure(run, number)["goes_on"] for number in (1, 2, 3)] == [True, True, False]
     run.process.send_signal(signal.SIGTERM)
     assert run.end() == 7, run.said()
