@@ -90,6 +90,25 @@ class Lives:
                 except Exception:
                     pass
 
+    def drop(self, init: pid1.Init, error: Exception) -> None:
+        """A fault in what lasts, most likely: it is told, and nothing lasts any more."""
+        try:
+            if self.journal is None:
+                run.tell(f"guard: a fault of guard's own: {error!r}")
+            else:
+                from supervisor import record
+
+                self.tell("error", "guard.failed", **record.fault(error), goes_on=True)
+        except Exception:
+            pass
+        lasting, self.lasting = self.lasting, []
+        for part in lasting:
+            init.parts.remove(part)
+            try:
+                part.end()
+            except Exception:
+                pass
+
     def changed(self) -> dict[str, object] | None:
         """What files changed since the last call, if that is watched."""
         if self.reloader is None:
@@ -130,10 +149,13 @@ class Lives:
         if self.teller is not None:
             from supervisor import stay
 
-            self.teller.end()
             until_s = time.monotonic() + stay.figures_s(self.config)
-            while self.teller.busy and (left_s := until_s - time.monotonic()) > 0:
-                init.pump(left_s)
+            try:
+                self.teller.end()
+                while self.teller.busy and (left_s := until_s - time.monotonic()) > 0:
+                    init.pump(left_s)
+            except Exception as error:
+                self.drop(init, error)
         if self.control is not None:
             document = {"ok": True, "run": self.previous, "outcome": "stopped", "code": code}
             self.control.answer_all(("stop",), document)
@@ -259,9 +281,16 @@ def _wait(init: pid1.Init, verdict: restart.Verdict, lives: Lives) -> bool:
             left_s = pause.left_s
             if left_s is not None and left_s <= 0:
                 return True
-            init.pump(left_s)
+            try:
+                init.pump(left_s)
+            except Exception as error:
+                if init.alone:
+                    raise
+                init.alone = not lives.lasting  # or it is in what waits here
+                lives.drop(init, error)
             init.take_backlog()
     finally:
+        init.alone = False
         init.parts.remove(pause)
 
 

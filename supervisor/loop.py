@@ -155,7 +155,12 @@ class Watch:
                 self.init.parts.remove(part)  # the fault may be in its turn
         self.parts = [self.workers]
         while not self._over:
-            self.init.pump(None)
+            try:
+                self.init.pump(None)
+            except Exception as error:
+                if self.lives is None or not self.lives.lasting:
+                    raise
+                self.lives.drop(self.init, error)
             self._reload()
             self.handle(self.init.take_backlog())
 
