@@ -11,6 +11,7 @@ from supervisor.quantities import human_bytes, human_duration
 from supervisor.triggers import Turn
 
 _SWITCH_BYTES = 16 * MIB
+_MOST_PASSED_OVER = 8
 _ANEW = "another process"  # the cooldown of growth that is attributed anew
 # A process that is stopped to be read has grown by this much at least: it is the burst, not its neighbour.
 _FREEZE_GROWTH_BYTES = 8 * MIB
@@ -202,10 +203,12 @@ def _begin_anew(
     if growth_bytes(culprit, baselines) < _SWITCH_BYTES:
         return state
     refusal = _refusal(state, "growth", "", policy, now_s, since=_ANEW)
-    if refusal:  # told once of a process
+    if refusal:  # told once of a process, and of so many
+        if culprit.identity in state.passed_over or len(state.passed_over) >= _MOST_PASSED_OVER:
+            return state
         fields = {"action": "growth", "state": state.name, "pid": culprit.pid, "reason": refusal}
-        effects += [Event("info", "action.skipped", fields)] if state.passed_over != culprit.identity else []
-        return replace(state, passed_over=culprit.identity)
+        effects.append(Event("info", "action.skipped", fields))
+        return replace(state, passed_over=state.passed_over | {culprit.identity})
     reason = "it grows, and the process before it is followed no more"
     start = Start("growth", state.name, culprit.pid, reason, start_ticks=culprit.start_ticks)
     state = _spend(state, "growth", now_s)
@@ -330,7 +333,7 @@ def advance(state: State, sample: Sample | None, policy: Policy, now_s: float, e
         else:
             effects.append(start)
             if start.kind == "growth":
-                state = replace(state, growing=start.pid, growing_for=start.trigger)
+                state = replace(state, growing=start.pid, growing_for=start.trigger, passed_over=frozenset())
             else:
                 asks = "what guard ctl asked for" if start.asked else start.trigger and f"the {start.trigger} trigger"
                 state = replace(state, busy=start.kind, busy_for=asks)

@@ -68,7 +68,7 @@ class State:
     read; `hurried_s`: when a running growth attribution was last told to make haste; `ending_s`: when it was decided
     to restart the target, `ended`: that is under way. `busy_for` and `growing_for` tell who asked for what
     runs, when no state of memory did. `followed`: whom growth was attributed of last; `passed_over`: whose growth
-    isn't, as that was told.
+    hasn't been since then, as that was told.
     """
 
     level: int = 0
@@ -87,7 +87,7 @@ class State:
     growing_for: str = ""
     growth_stopping: bool = False
     followed: tuple[int, int] | None = None
-    passed_over: tuple[int, int] | None = None
+    passed_over: frozenset[tuple[int, int]] = frozenset()
     frozen_s: float | None = None
     over_restart: int = 0  # samples in a row
     ending_s: float | None = None

@@ -153,6 +153,28 @@ def test_one_leaker_after_the_other_is_bounded_and_said_once() -> None:
     assert growths(*history, *late, policy=two)[0] == [11, 12]
 
 
+def turns(pids: list[int], start_s: float = 21.0) -> list[Sample]:
+    """These take turns at growing most, below a front."""
+    found = []
+    sizes = dict.fromkeys(pids, 100.0)
+    for turn in range(6 * len(pids)):
+        sizes[pids[turn % len(pids)]] += 60.0
+        processes = tuple(Process(pid, 1, 100 + pid, "app", "R", int(mib * MIB)) for pid, mib in sizes.items())
+        use = sum(process.rss_bytes or 0 for process in processes)
+        found.append(Sample(start_s + turn / 10, processes, use, 100 * LIMIT, use, in_cgroup=True))
+    return found
+
+
+def test_those_that_take_turns_are_passed_over_without_a_flood() -> None:
+    """Each is told of once, and of a whole storm of them only the first."""
+    used_up = Policy(SOME.levels, max_actions=1)
+    before = [*FIRST, leakers(8.5, second=100, third=100), FIRST_GONE]
+    pids, said = growths(*before, *turns([12, 13]), policy=used_up)
+    assert pids == [11] and len(said) == 2
+    pids, said = growths(*before, *turns(list(range(20, 60))), policy=used_up)
+    assert pids == [11] and len(said) == 8
+
+
 def test_processor_time_bounds_what_passes_unseen() -> None:
     wait_s = decide.next_wait(500 * MIB, 0, 5.0)
     cpu_s = decide.cpu_wait(500 * MIB, wait_s)
