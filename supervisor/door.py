@@ -11,6 +11,7 @@ import _socket
 import os
 
 from supervisor import files
+from supervisor.disk import Disk
 from supervisor.store import places, private_parent
 
 NAME = "ctl.sock"
@@ -30,10 +31,12 @@ class Door:
     def close(self) -> None:
         """Nobody comes any more; the name is gone."""
         self.listener.close()
+        disk = Disk()
         try:
-            os.unlink(self._name, dir_fd=self._directory_fd)
+            disk.run(os.unlink, self._name, dir_fd=self._directory_fd)
         except OSError:
-            pass  # removed, or the disk is gone: a name that nobody listens behind refuses by itself
+            pass  # removed, or the disk is gone or hangs: a name that nobody listens behind refuses by itself
+        disk.end()
         os.close(self._directory_fd)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from supervisor import door, output, reactions, record, restart, sample, store
 from supervisor.config import Config
-from supervisor.disk import LONG_PATIENCE_S
+from supervisor.disk import LONG_PATIENCE_S, Disk
 from supervisor.lives import Lives
 from supervisor.log import Log, Stream
 from supervisor.model import STATES
@@ -50,6 +50,7 @@ class Journal:
         self.store, moved = store.open_store(config.profiles_dir, self.run, config.evidence_mode, headroom)
         self.door, no_door = self._open_door()
         self.stream = Stream(2)
+        self._log_file: tuple[Stream, int] | None = None
         self._screen = Screen(self.stream, 2, self._in_front) if os.isatty(2) else None
         self._log = self._open_log()
         if no_door is not None:
@@ -85,7 +86,9 @@ class Journal:
         if config.log_file is not None:
             try:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-                sinks.append(Stream(os.open(config.log_file, flags, 0o600)).write)
+                fd = os.open(config.log_file, flags, 0o600)
+                self._log_file = (Stream(fd), fd)
+                sinks.append(self._log_file[0].write)
             except OSError as error:
                 trouble = error
         json_lines = config.log_format == "json" or (config.log_format == "auto" and not os.isatty(2))
@@ -207,11 +210,13 @@ class Journal:
     def _warn_of_unusable(self) -> None:
         from supervisor.foreseen import foreseen
 
+        other = Disk()  # of another file system than evidence, which must not wait for it
         try:
-            for fields in self.store.disk.run(foreseen, self._config, os.environ) if self.store is not None else ():
+            for fields in other.run(foreseen, self._config, os.environ):
                 self.emit("warning", "config.unusable", **fields)
         except OSError:  # a mount that hangs, perhaps: told when it is needed
             pass
+        other.end()
 
     def _warn_of_reloader(self) -> None:
         from supervisor.reloaders import own_reloader
@@ -368,8 +373,12 @@ class Journal:
         return fields
 
     def close(self) -> None:
-        """Another life begins: give back what this one held open."""
+        """Another life begins: give back what this one held open, but for stderr, on which the next's start is told."""
         self._log.close()
+        if self._log_file is not None:
+            self._log_file[0].close()
+            os.close(self._log_file[1])
+            self._log_file = None
         if self.store is not None:
             self.store.close()
             self.store = None

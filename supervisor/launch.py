@@ -28,9 +28,9 @@ _LOOK_MS = 50
 
 
 class Again:
-    """What a start has to put back when it isn't guard's first: `ignored` signals, the directory, stdin and stdout."""
+    """What a start has to put back when it isn't guard's first: signals, directory, descriptors and their limit."""
 
-    __slots__ = ("directory", "group", "ignored", "stdin", "stdout")
+    __slots__ = ("descriptors", "directory", "group", "ignored", "stdin", "stdout")
 
     def __init__(self) -> None:
         """As they are now, before guard's handlers are installed and its own descriptors take their place.
@@ -43,6 +43,9 @@ class Again:
             self.directory = os.getcwd()
         except OSError:
             self.directory = "/"
+        import resource
+
+        self.descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)  # guard raises its own: see `proc_tree`
         self.stdin, self.stdout = _kept(0), _kept(1)
         self.group = 0  # the last life's
 
@@ -58,6 +61,9 @@ class Again:
                 os.dup2(kept, fd)
             else:
                 os.close(fd)
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_NOFILE, self.descriptors)
         os.chdir(self.directory)
 
 

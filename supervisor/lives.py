@@ -117,7 +117,9 @@ class Lives:
         return change
 
     def follow(self, journal: Journal) -> None:
-        """A life has a log: what couldn't be told before is told now."""
+        """A life has a log: what couldn't be told before is told now, and the last life's isn't needed any more."""
+        if self.journal is not None and self.journal is not journal:
+            self.journal.stream.close()
         self.journal = journal
         for level, name, fields in self._untold:
             journal.emit(level, name, **fields)

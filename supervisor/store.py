@@ -69,7 +69,11 @@ class Store:
         self.run_path = os.path.join(root, MONITORED, run)
         self._mode = mode
         self._root_fd = files.open_directory(root, create=True)
-        self.run_fd = files.open_below(self._root_fd, (MONITORED, run), create=True)
+        try:
+            self.run_fd = files.open_below(self._root_fd, (MONITORED, run), create=True)
+        except BaseException:
+            os.close(self._root_fd)
+            raise
         self.root_id = files.identity(os.fstat(self._root_fd))
         self._lock_fd: int | None = None
         self._number = 0
@@ -226,6 +230,7 @@ def open_store(
         try:
             store = disk.run_for(LONG_PATIENCE_S, _open, place, wanted, run, mode, headroom_bytes, disk)
         except OSError as error:
+            disk.end()
             why = error.strerror or str(error)
             if os.path.islink(place):
                 why = "it is a link, and guard follows none"

@@ -18,13 +18,14 @@ from tests.integration.driving import IN_TERMINAL, Mode, children_of, modes, pla
 pytestmark = pytest.mark.integration
 
 SURROUNDINGS = """
-import json, os, signal, sys
-names = ("SigBlk", "SigIgn")
+import json, os, resource, signal, sys
+names, place = ("SigBlk", "SigIgn"), "/proc/self/fd/"
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
 print(json.dumps({
     "cwd": os.getcwd(), "environ": dict(os.environ), "argv": sys.argv[1:],
     "signals": [status[name].strip() for name in names],
-    "fds": {fd: os.readlink("/proc/self/fd/" + fd) for fd in sorted(os.listdir("/proc/self/fd"))[:-1]},
+    "fds": {fd: os.readlink(place + fd) for fd in os.listdir(place) if os.path.lexists(place + fd)},
+    "nofile": resource.getrlimit(resource.RLIMIT_NOFILE),
     "umask": os.umask(0), "session": os.getsid(0) == os.getpid(), "line": os.read(0, 6).decode(),
 }), flush=True)
 sys.exit(3)
@@ -96,14 +97,25 @@ def test_a_signal_ends_the_wait_for_the_next_life(start: Callable[..., Any]) -> 
     assert max(event["in_a_row"] for event in run.named("restart.scheduled")) <= 9
 
 
-def test_a_crash_loop_leaves_a_line_and_few_folders(start: Callable[..., Any]) -> None:
-    run = start(["--restart", "always", "--restart-max", "7"], [sys.executable, "-c", "raise SystemExit(5)"])
+def test_a_crash_loop_leaves_a_line_and_few_folders(start: Callable[..., Any], tmp_path: Path) -> None:
+    told = (
+        "import os\n"
+        "place = f'/proc/{os.getppid()}/fd/'\n"
+        "opened = [os.path.realpath(place + fd) for fd in os.listdir(place)]\n"
+        "wanted = (os.path.realpath(place + '2'), os.path.realpath(LOG))\n"
+        "print(sum(name in wanted for name in opened), flush=True)\n"
+        "raise SystemExit(5)"
+    ).replace("LOG", repr(str(tmp_path / "guard.log")))
+    line = ["--restart", "always", "--restart-max", "7", "--log-file", str(tmp_path / "guard.log")]
+    run = start(line, [sys.executable, "-c", told])
     assert run.end() == 5
     assert [event["crashes_before"] for event in run.named("crash_loop.found")] == [3, 4]
     assert len(run.named("run.started")) == 5  # 0 to 4 crashes before
     ended = records(run)
     assert [record["life"] for record in ended] == [1, 2, 8]
     assert (ended[-1]["crashes_before"], ended[-1]["dropped_runs"]) == (7, 5)
+    opened = [int(count) for count in run.process.stdout.read().split()]  # where guard logs to, as each life began
+    assert len(opened) == 8 and opened[-1] <= opened[1], opened
 
 
 def test_memory_past_a_bound_ends_a_life_after_its_evidence(start: Callable[..., Any], tmp_path: Path) -> None:

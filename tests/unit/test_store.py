@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import _thread
 import fcntl
 import json
 import os
 import stat
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from supervisor import store
+from supervisor import door, store
 from supervisor.disk import Disk
+from tests.telling import PATIENCE_S
 
 
 def make(root: Path, run: str = "20261124T111644Z-app-1-abcd") -> store.Store:
@@ -126,3 +130,37 @@ def test_records_are_json(tmp_path: Path) -> None:
     place.begin({"command": ["\udcff"], "outcome": None})
     place.end({"outcome": "exited"})
     assert json.loads(Path(place.run_path, "run.json").read_text()) == {"outcome": "exited"}
+
+
+def test_a_place_that_fails_leaves_no_thread_and_no_descriptor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in ("wanted", "temporary"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "monitored").write_text("in the way")
+    places = (str(tmp_path / "wanted"), str(tmp_path / "temporary"))
+    monkeypatch.setattr(store, "places", lambda wanted: places)
+    monkeypatch.setattr(store, "private_parent", lambda place, wanted: None)
+    threads, opened = _thread._count(), len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        found, failed = store.open_store(places[0], "run", 0o600, 1 << 30)
+        assert found is None and len(failed) == 2
+    patience_s = time.monotonic() + PATIENCE_S
+    while _thread._count() != threads:
+        assert time.monotonic() < patience_s, "threads are left"
+        time.sleep(0.01)
+    assert len(os.listdir("/proc/self/fd")) == opened
+
+
+def test_a_disk_that_hangs_does_not_keep_the_door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    opened = door.open_door(folder, "run")
+    os.close(folder)
+    thawed, entered = threading.Event(), threading.Event()
+
+    def hang(*_: object, **__: object) -> None:
+        entered.set()
+        thawed.wait(60)
+
+    monkeypatch.setattr(os, "unlink", hang)
+    opened.close()
+    assert entered.is_set() and not thawed.is_set()
+    thawed.set()
