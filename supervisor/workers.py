@@ -105,11 +105,11 @@ class Worker:
         if not self.asked_to_end:
             self.asked_to_end = True
             self.deadline_s = now_s + GRACE_S
-            _kill(self.pid, signal.SIGINT)
+            self._send(signal.SIGINT)
 
     def hurry(self) -> None:
         """SIGUSR1: there is hardly any time left."""
-        _kill(self.pid, signal.SIGUSR1)
+        self._send(signal.SIGUSR1)
 
     def enforce(self, now_s: float) -> None:
         """Past the deadline: INT first, then KILL with everything the worker started."""
@@ -123,11 +123,31 @@ class Worker:
             self.deadline_s = now_s + GRACE_S
 
     def kill(self) -> None:
-        """KILL the worker and what it started: they are a session of their own."""
+        """KILL the worker and what it started: they are a session of their own, from before its first statement on."""
+        if self._is_child():
+            self.kill_group()
+
+    def kill_group(self) -> None:
+        """KILL its session where it was reaped just now: as long as anybody is left in that, the number is taken."""
         try:
             os.killpg(self.pid, signal.SIGKILL)
         except OSError:
-            _kill(self.pid, signal.SIGKILL)
+            pass
+
+    def _send(self, number: int) -> None:
+        if self._is_child():
+            try:
+                os.kill(self.pid, number)
+            except OSError:
+                pass
+
+    def _is_child(self) -> bool:
+        """Whether it runs or waits to be reaped: somebody else may have the pid of one that was reaped."""
+        try:
+            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return False
+        return True
 
 
 def spec_of(config: Config, start: Start, start_ticks: int | None, **place: Any) -> dict[str, Any]:
@@ -181,13 +201,6 @@ def lend(start: Start, config: Config) -> int | None:
     if start.kind not in PROFILERS or not config.allow_ptrace or launch.yama_scope() != 1:
         return None
     return sample.open_memory(start.pid, write=start.kind == "heap-profile" and config.remote_exec)
-
-
-def _kill(pid: int, number: int) -> None:
-    try:
-        os.kill(pid, number)
-    except OSError:
-        pass
 
 
 class Workers:
@@ -278,7 +291,7 @@ class Workers:
                 self._poller.unregister(fd)
                 del self._open[fd]
         if os.WIFSIGNALED(status):
-            worker.kill()  # what it started must not outlive it
+            worker.kill_group()  # what it started must not outlive it
         return worker, worker.result(status)
 
     def end(self) -> None:
