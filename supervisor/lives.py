@@ -273,13 +273,13 @@ def _wait(init: pid1.Init, verdict: restart.Verdict, lives: Lives) -> bool:
     init.parts.append(pause)
     try:
         while True:
+            if init.stopped_from_outside:
+                return False
             if (change := lives.changed()) is not None:
                 lives.tell("info", "reload.triggered", **change)
                 return True
             if pause.begin:
                 return True
-            if init.stopped_from_outside:
-                return False
             left_s = pause.left_s
             if left_s is not None and left_s <= 0:
                 return True

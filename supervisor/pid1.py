@@ -25,6 +25,9 @@ _OWN = ("KILL", "STOP", "CHLD", "SEGV", "BUS", "FPE", "ILL", "ABRT", "TRAP", "SY
 NEVER_FORWARDED = frozenset(int(getattr(_signal, f"SIG{name}")) for name in _OWN if hasattr(_signal, f"SIG{name}"))
 STOPS = frozenset((int(_signal.SIGTSTP), int(_signal.SIGTTIN), int(_signal.SIGTTOU)))
 _FROM_TERMINAL = frozenset((int(_signal.SIGTTIN), int(_signal.SIGTTOU)))
+# Many live on: HUP means "read your settings again", QUIT "show your threads". Who ends soon took it for a stop.
+_MAYBE_STOPS = frozenset((int(_signal.SIGINT), int(_signal.SIGQUIT), int(_signal.SIGHUP)))
+_LEAST_PATIENCE_S = 1.0
 _PIPE_BYTES = 65536
 _LONGEST_WAIT_S = 3600.0  # poll(2) takes no infinity
 _MOST_AT_ONCE = 1000  # children reaped before signals get their turn again
@@ -62,7 +65,7 @@ class Init:
 
     def __init__(self, target: Target | None, config: Config) -> None:
         self.config = config
-        self.stopped_from_outside = False  # a stop signal was forwarded
+        self.stopped_from_outside = False  # a stop was forwarded, or what the target took for one
         self.frozen: set[int] = set()  # stopped by guard itself, to be read
         self.helpers: set[int] = set()  # guard's own children beside its workers: no part of the tree
         self._backlog: list[Ended | Forwarded] = []
@@ -92,7 +95,7 @@ class Init:
         self._stop_deadline_s: float | None = None
         self._group_killed = False
         self._group_deadline_s: float | None = None
-        self._hung_up_s: float | None = None
+        self._maybe_stopped_s: float | None = None
         self.keys: Keys | None = None
 
     @property
@@ -156,12 +159,11 @@ class Init:
                     stop = False
                 error = self.send(sent)
                 self._forwarded.add(sent)
-            if sent in (_signal.SIGTERM, _signal.SIGINT, _signal.SIGQUIT, self.config.stop_signal):
+            if sent in (_signal.SIGTERM, self.config.stop_signal):
                 self.stopped_from_outside = True
-            elif sent == _signal.SIGHUP:
-                # Many take a hang-up for "read your settings again" and live on.
+            elif sent in _MAYBE_STOPS:
                 self.stopped_from_outside |= self.target is None or self.status is not None
-                self._hung_up_s = time.monotonic()
+                self._maybe_stopped_s = time.monotonic()
             entry = done.setdefault(number, Forwarded(number, sent, 0, None))
             entry.count += 1
             entry.error = error
@@ -229,7 +231,8 @@ class Init:
                 continue
             if self.target is not None and pid == self.target.pid:
                 self.status = status
-                if self._hung_up_s is not None and time.monotonic() - self._hung_up_s < self.config.stop_timeout:
+                patience_s = max(self.config.stop_timeout, _LEAST_PATIENCE_S)
+                if self._maybe_stopped_s is not None and time.monotonic() - self._maybe_stopped_s < patience_s:
                     self.stopped_from_outside = True
                 self._look_at_keys()
                 self.largest_bytes = usage.ru_maxrss * 1024

@@ -86,6 +86,23 @@ def test_a_stop_is_not_answered_by_a_restart(start: Callable[..., Any]) -> None:
     assert run.wait_for("run.exited")["outcome"] == "stopped"
 
 
+@pytest.mark.parametrize(("number", "after_s", "again"), [("QUIT", 1.1, True), ("INT", 0.0, False)])
+def test_a_signal_that_is_survived_is_no_stop(
+    start: Callable[..., Any], number: str, after_s: float, again: bool
+) -> None:
+    """A thread dump, say: what the program dies of much later is a crash. Who dies of it at once took it for a stop."""
+    script = f'trap "echo heard; sleep {after_s}; exit 9" {number}; echo ready; while :; do sleep 0.05; done'
+    run = start(["--restart", "on-failure", "--restart-max", "1", "--stop-timeout", "0.1s"], ["sh", "-c", script])
+    lives = 1 + again
+    for _ in range(lives):
+        assert run.process.stdout.readline() == b"ready\n"
+        run.process.send_signal(getattr(signal, f"SIG{number}"))
+        assert run.process.stdout.readline() == b"heard\n"
+    assert run.end() == 9
+    assert len(run.named("restart.scheduled")) == again
+    assert [record["outcome"] for record in records(run)] == ["exited" if again else "stopped"] * lives
+
+
 def test_a_signal_ends_the_wait_for_the_next_life(start: Callable[..., Any]) -> None:
     """TERM after the target's end: no other life, and the last one's code."""
     run = start(["--restart", "always", "--keep-group"], [sys.executable, "-c", "raise SystemExit(5)"])

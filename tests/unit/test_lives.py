@@ -87,3 +87,13 @@ def test_a_fault_in_the_wait_itself_leaves_a_bare_wait(lasting: Any, monkeypatch
     assert not waited(init, lasting, for_change=True)
     assert lasting.journal.names == ["guard.failed"]
     assert not init.alone and init.parts == []
+
+
+def test_a_stop_comes_before_a_change(lasting: Any) -> None:
+    """Both may have come while the last deeds of the life before were done."""
+    init = Init()
+    init.stopped_from_outside = True
+    lasting.reloader = SimpleNamespace(change={"paths": ["app.py"], "count": 1})
+    assert not waited(init, lasting)
+    init.stopped_from_outside = False
+    assert waited(init, lasting, for_change=True)
