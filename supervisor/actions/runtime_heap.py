@@ -9,6 +9,7 @@ from supervisor import cgroup
 from supervisor.actions import cpu_report, heap_report
 from supervisor.actions.task import Skip, Task
 from supervisor.analysis import folded, markdown
+from supervisor.proc_tree import PAGE_BYTES
 from supervisor.profilers import dotnet, gopprof
 from supervisor.profilers.pyspy import Failure
 from supervisor.quantities import human_bytes, human_percent
@@ -18,6 +19,7 @@ _MOST_COLLECTED_BYTES = 1 << 30
 _MOST_TYPES = 25
 # The walk over a .NET heap is an event an object, which the runtime buffers.
 _GCDUMP_ROOM_BYTES = 256 << 20
+_GCDUMP_SHARE = 4  # or one part in so many of the process's memory
 
 
 def of_go(task: Task) -> dict[str, Any]:
@@ -80,8 +82,9 @@ def of_dotnet(task: Task) -> dict[str, Any]:
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
     task.check_target()
     headroom = task.spec.get("headroom_bytes")
-    if headroom is not None and headroom < _GCDUMP_ROOM_BYTES:
-        left, needed = human_bytes(headroom), human_bytes(_GCDUMP_ROOM_BYTES)
+    needs = max(_GCDUMP_ROOM_BYTES, _rss_bytes(task.pid) // _GCDUMP_SHARE)
+    if headroom is not None and headroom < needs:
+        left, needed = human_bytes(headroom), human_bytes(needs)
         said = f"{left} are left below the limit, and the walk over its heap may take {needed}"
         raise _skip(Failure("no-headroom", said, "guard run --warning 50% -- COMMAND"), ".NET")
     try:
@@ -123,4 +126,4 @@ def _skip(failure: Failure, what: str) -> Skip:
 
 def _rss_bytes(pid: int) -> int:
     words = (cgroup.read_text(f"/proc/{pid}/statm") or "").split()
-    return int(words[1]) * 4096 if len(words) > 1 else 0
+    return int(words[1]) * PAGE_BYTES if len(words) > 1 else 0

@@ -22,6 +22,8 @@ from supervisor.profilers.pyspy import Failure
 
 Histogram = dict[str, tuple[int, int]]  # by type: instances, bytes
 
+TRACE_BYTES = 512 << 20  # dotnet-trace: a .NET itself, which converts all of it in memory
+_BUFFER_MIB = 16  # in the target; 256 unasked
 _SLACK_S = 25.0  # the runtime tells at the end which methods it has, and the tool converts
 _REPORT_S = 45.0
 _MOST_TYPES = 20_000
@@ -66,7 +68,7 @@ def trace_argv(program: str, pid: int, output: str, seconds: int) -> list[str]:
     hours, rest = divmod(max(1, seconds), 3600)
     duration = f"00:{hours:02d}:{rest // 60:02d}:{rest % 60:02d}"
     argv = [program, "collect", "--process-id", str(pid), "--format", "Speedscope", "--duration", duration]
-    return [*argv, "--output", output]
+    return [*argv, "--buffersize", str(_BUFFER_MIB), "--output", output]
 
 
 def report_argv(program: str, pid: int) -> list[str]:

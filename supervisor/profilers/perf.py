@@ -17,6 +17,7 @@ from supervisor.profilers import native, pace, permission, recorder, runner
 from supervisor.profilers.pyspy import Failure
 
 INSTALL = "apt-get install linux-perf (Debian), linux-tools-generic (Ubuntu), perf (Fedora, Arch, Alpine)"
+NEEDS_BYTES = 128 << 20  # what it has mapped of samples, and the symbols of all that it reads
 _RATE_HZ = 99
 _SLACK_S = 10.0  # perf reads what the machine has mapped before and after
 _SCRIPT_S = 30.0

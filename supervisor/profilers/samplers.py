@@ -6,6 +6,7 @@ import shutil
 
 from supervisor.profilers import engine, interpreter, native, recorder
 from supervisor.profilers.pyspy import Failure
+from supervisor.quantities import human_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,11 +51,11 @@ def makers(pid: int, options: Options, room_bytes: int | None = None, go_pprof: 
     that perf, which stops nobody, comes first. What a runtime tells of itself, by its tool, comes before both.
     """
     if is_machine_code(pid, options):
-        return _of_machine_code(pid, engine.of(pid), go_pprof)
+        return _of_machine_code(pid, engine.of(pid), go_pprof, room_bytes)
     return [lambda: recorder.engine(pid, options, room_bytes), lambda: recorder.py_spy(options)]
 
 
-def _of_machine_code(pid: int, which: str, go_pprof: str) -> list[Maker]:
+def _of_machine_code(pid: int, which: str, go_pprof: str, room_bytes: int | None) -> list[Maker]:
     from supervisor.profilers import perf
 
     order: list[Maker] = []
@@ -62,7 +63,8 @@ def _of_machine_code(pid: int, which: str, go_pprof: str) -> list[Maker]:
         from supervisor.profilers import native_cpu
 
         order.append(lambda: native_cpu.Native(pid))
-    order.insert(0 if which == engine.GO else 1, perf.Perf)
+    by_perf = _with_room(perf.Perf, perf.Perf.name, perf.NEEDS_BYTES, room_bytes)
+    order.insert(0 if which == engine.GO else 1, by_perf)
     if which == engine.GO and go_pprof:
         from supervisor.profilers import go_cpu
 
@@ -74,8 +76,21 @@ def _of_machine_code(pid: int, which: str, go_pprof: str) -> list[Maker]:
     elif which == engine.DOTNET:
         from supervisor.profilers import dotnet
 
-        order.insert(0, lambda: dotnet.Trace(pid))
+        order.insert(0, _with_room(lambda: dotnet.Trace(pid), dotnet.Trace.name, dotnet.TRACE_BYTES, room_bytes))
     return order
+
+
+def _with_room(maker: Maker, name: str, needs_bytes: int, room_bytes: int | None) -> Maker:
+    """It, or where the memory limit leaves less than it may take one that raises Failure."""
+    if room_bytes is None or room_bytes >= needs_bytes:
+        return maker
+
+    def refused() -> Engine:
+        left, needed = human_bytes(room_bytes), human_bytes(needs_bytes)
+        said = f"{left} are left below the limit, and {name} may take {needed}"
+        raise Failure("no-headroom", said, "guard run --warning 50% -- COMMAND")
+
+    return refused
 
 
 def possible() -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
 import time
 from pathlib import Path
@@ -12,9 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from supervisor.actions import runtime_heap
+from supervisor.actions.task import Skip, Task
 from supervisor.analysis import folded
 from supervisor.analysis.reading import FormatError
-from supervisor.profilers import dotnet, pace, perf, rbspy, recorder, samplers
+from supervisor.profilers import dotnet, engine, pace, perf, rbspy, recorder, samplers
 from supervisor.profilers.pyspy import Failure
 
 PERF = """\
@@ -147,8 +150,8 @@ def test_dotnet_garbage_is_no_fault(text: str) -> None:
 
 
 def test_dotnet_command_lines() -> None:
-    assert dotnet.trace_argv("dotnet-trace", 42, "/t/x.nettrace", 3700)[-4:] == [
-        "--duration", "00:01:01:40", "--output", "/t/x.nettrace"
+    assert dotnet.trace_argv("dotnet-trace", 42, "/t/x.nettrace", 3700)[-6:] == [
+        "--duration", "00:01:01:40", "--buffersize", "16", "--output", "/t/x.nettrace"
     ]  # fmt: skip
     assert dotnet.report_argv("dotnet-gcdump", 42) == ["dotnet-gcdump", "report", "--process-id", "42"]
 
@@ -233,3 +236,33 @@ def test_one_after_the_other_until_one_gives_something() -> None:
     assert told == [
         "another one gave nothing (perf-missing: no perf on PATH)", "refused gave nothing (ptrace-refused: no)"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("which", "needs_bytes", "name"), [(engine.DOTNET, 512 << 20, "dotnet-trace"), (engine.GO, 128 << 20, "perf")]
+)
+def test_a_tool_that_the_limit_leaves_no_room_for_is_not_started(
+    tools: Path, monkeypatch: pytest.MonkeyPatch, which: str, needs_bytes: int, name: str
+) -> None:
+    stand_in(tools, name, "exit 0")
+    monkeypatch.setattr(engine, "of", lambda pid: which)
+    monkeypatch.setattr(samplers, "is_machine_code", lambda pid, options: True)
+    monkeypatch.setattr(dotnet, "check", lambda pid: "/tmp")
+    made = samplers.makers(os.getpid(), recorder.Options(), needs_bytes)
+    assert made[0]().name == name and samplers.makers(os.getpid(), recorder.Options())[0]().name == name
+    made = samplers.makers(os.getpid(), recorder.Options(), needs_bytes - 1)
+    with pytest.raises(Failure, match="no-headroom"):
+        made[0]()
+
+
+def test_a_gcdump_needs_room_by_the_size_of_the_heap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime_heap, "_rss_bytes", lambda pid: 4 << 30)
+    monkeypatch.setattr(dotnet, "histogram", None)
+    spec = {"action": "heap-profile", "state": "critical", "pid": os.getpid(), "name": "x", "directory": str(tmp_path),
+            "headroom_bytes": 1000 << 20}  # fmt: skip
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        with pytest.raises(Skip, match="no-headroom"):
+            runtime_heap.of_dotnet(Task(spec))
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
