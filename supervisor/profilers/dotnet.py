@@ -12,12 +12,13 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 
 from supervisor.analysis import folded, speedscope
 from supervisor.analysis.reading import FormatError
-from supervisor.profilers import pace, recorder, runner
+from supervisor.profilers import pace, recorder, runner, stdlib
 from supervisor.profilers.pyspy import Failure
 
 Histogram = dict[str, tuple[int, int]]  # by type: instances, bytes
@@ -48,19 +49,42 @@ def install(tool: str) -> str:
 
 
 def check(pid: int) -> str:
-    """The folder in which this runtime listens. Raises Failure where it doesn't."""
-    folder = "/tmp"
+    """The folder in which this runtime listens. Raises Failure where it doesn't.
+
+    A tool is run with that as its TMPDIR, so the folder of another user's target is one that only root and this user
+    can write to, or a sticky one, and the socket is the target's user's.
+    """
+    proc, folder = f"/proc/{pid}", "/tmp"
     try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
+        with open(f"{proc}/environ", "rb") as file:
             for entry in file.read(1 << 20).split(b"\0"):
                 if entry.startswith(b"TMPDIR="):
                     folder = os.fsdecode(entry[7:]).rstrip("/") or "/"
     except OSError as error:
         raise Failure("dotnet-silent", f"its environment: {error.strerror}", "run guard as the target's user") from None
-    if not glob.glob(f"{glob.escape(folder)}/dotnet-diagnostic-{pid}-*-socket"):
+    try:
+        if stdlib.elsewhere(proc):
+            raise Failure("dotnet-silent", "the target's files are another root's", "run guard in its container")
+        folder = os.path.realpath(folder) if folder.startswith("/") else ""
+        if folder and not stdlib.is_own(proc) and not stdlib.only_ours(folder):
+            said = f"the target is another user's, and so may be the files in its TMPDIR, {folder}"
+            raise Failure("dotnet-silent", said, "run guard as the target's user")
+        owner = stdlib.uids(proc)[1]
+    except (OSError, IndexError) as error:
+        raise Failure("dotnet-silent", f"its TMPDIR: {error}", "run guard as the target's user") from None
+    names = glob.glob(f"{glob.escape(folder)}/dotnet-diagnostic-{pid}-*-socket") if folder else []
+    if not any(_is_socket_of(name, owner) for name in names):
         said = f"there is no dotnet-diagnostic-{pid}-…-socket in {folder}: its diagnostics are off or elsewhere"
         raise Failure("dotnet-silent", said, "start the target without DOTNET_EnableDiagnostics=0")
     return folder
+
+
+def _is_socket_of(path: str, uid: int) -> bool:
+    try:
+        about = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISSOCK(about.st_mode) and about.st_uid == uid
 
 
 def trace_argv(program: str, pid: int, output: str, seconds: int) -> list[str]:
@@ -148,7 +172,9 @@ def run(argv: list[str], deadline_s: float, folder: str, meter: recorder.Meter |
 
     It is a .NET itself: its double mapping would reserve a file larger than guard lets what it runs write.
     """
-    os.environ.update(TMPDIR=folder, DOTNET_EnableWriteXorExecute="0", DOTNET_CLI_TELEMETRY_OPTOUT="1", NO_COLOR="1")
+    # By the last one it opens no socket of its own in that folder.
+    own = {"TMPDIR": folder, "DOTNET_EnableWriteXorExecute": "0", "DOTNET_EnableDiagnostics": "0"}
+    os.environ.update(own, DOTNET_CLI_TELEMETRY_OPTOUT="1", NO_COLOR="1")
     tool = os.path.basename(argv[0])
     try:
         return runner.run(argv, deadline_s, watch=meter, most_bytes=_MOST_BYTES)

@@ -48,30 +48,36 @@ def hindered(pid: int, program: str, room_bytes: int | None = None) -> str | Non
         return f"headroom of {human_bytes(room_bytes)} is less than it may take ({human_bytes(NEEDS_BYTES)})"
     proc = f"/proc/{pid}"
     try:
-        if os.readlink(f"{proc}/root") != os.readlink("/proc/self/root") or not _same_mounts(proc):
+        if elsewhere(proc):
             return "the target's files are another root's"
         about = os.stat(f"{proc}/exe")
         if program.endswith(" (deleted)") or not os.path.samestat(about, os.stat(program)):
             return "the target's interpreter was replaced or deleted since it started"
-        if not _is_own(proc) and not _only_ours(program):
+        if not is_own(proc) and not only_ours(program):
             return "the target is another user's, and so may its interpreter be"
     except OSError as error:
         return f"the target's interpreter: {error.strerror}"
     return None
 
 
-def _same_mounts(proc: str) -> bool:
-    return os.readlink(f"{proc}/ns/mnt") == os.readlink("/proc/self/ns/mnt")
+def elsewhere(proc: str) -> bool:
+    """Whether the files of a process (`/proc/PID`) are another root's, or those of other mounts. Raises OSError."""
+    return any(os.readlink(f"{proc}/{name}") != os.readlink(f"/proc/self/{name}") for name in ("root", "ns/mnt"))
 
 
-def _is_own(proc: str) -> bool:
+def is_own(proc: str) -> bool:
+    """Whether a process (`/proc/PID`) has this user, and no other, in all of its ids. Raises OSError."""
+    return set(uids(proc)) == {os.geteuid()}
+
+
+def uids(proc: str) -> list[int]:
+    """The real, effective, saved and file system's user of a process (`/proc/PID`). Raises OSError."""
     with open(f"{proc}/status", encoding="utf-8", errors="replace") as file:
-        uids = next((line.split()[1:] for line in file if line.startswith("Uid:")), [])
-    return {int(uid) for uid in uids} == {os.geteuid()}
+        return next(([int(word) for word in line.split()[1:]] for line in file if line.startswith("Uid:")), [])
 
 
-def _only_ours(path: str) -> bool:
-    """Whether a file can be written, replaced or renamed by root and this user only."""
+def only_ours(path: str) -> bool:
+    """Whether a file can be written, replaced or renamed by root and this user only. `path` has no links in it."""
     while True:
         about = os.stat(path)
         kept = stat.S_ISDIR(about.st_mode) and about.st_mode & stat.S_ISVTX

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import stat
+import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +20,7 @@ from supervisor.actions import runtime_heap
 from supervisor.actions.task import Skip, Task
 from supervisor.analysis import folded
 from supervisor.analysis.reading import FormatError
-from supervisor.profilers import dotnet, engine, pace, perf, rbspy, recorder, samplers
+from supervisor.profilers import dotnet, engine, pace, perf, rbspy, recorder, samplers, stdlib
 from supervisor.profilers.pyspy import Failure
 
 PERF = """\
@@ -236,6 +239,59 @@ def test_one_after_the_other_until_one_gives_something() -> None:
     assert told == [
         "another one gave nothing (perf-missing: no perf on PATH)", "refused gave nothing (ptrace-refused: no)"
     ]  # fmt: skip
+
+
+@pytest.fixture
+def its_folder(tmp_path: Path) -> Iterator[tuple[int, Path]]:
+    """A process with a TMPDIR of its own, and the socket that a .NET would have there."""
+    program = ["/bin/sh", "-c", "echo; read x"]
+    environment = {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(program, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdout.readline()  # it is the shell by now
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(f"{tmp_path}/dotnet-diagnostic-{process.pid}-1-socket")
+            yield process.pid, tmp_path
+        process.stdin.close()
+
+
+def test_a_dotnets_socket_is_its_users(its_folder: tuple[int, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    pid, folder = its_folder
+    assert dotnet.check(pid) == str(folder)
+    uids = stdlib.uids(f"/proc/{pid}")
+    with monkeypatch.context() as patch, pytest.raises(Failure, match="dotnet-silent"):
+        patch.setattr(stdlib, "uids", lambda proc: [uids[0], uids[1] + 1, *uids[2:]])
+        patch.setattr(stdlib, "only_ours", lambda path: True)
+        dotnet.check(pid)
+    (name,) = folder.glob("dotnet-*")
+    name.unlink()
+    name.touch()
+    with pytest.raises(Failure, match="dotnet-silent"):
+        dotnet.check(pid)
+
+
+def test_no_tool_is_run_in_a_folder_that_others_write_to(
+    its_folder: tuple[int, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid, folder = its_folder
+    monkeypatch.setattr(stdlib, "is_own", lambda proc: False)
+    folder.chmod(0o1777)
+    assert stdlib.only_ours("/tmp") and dotnet.check(pid) == str(folder)
+    folder.chmod(0o777)
+    with pytest.raises(Failure, match="dotnet-silent") as caught:
+        dotnet.check(pid)
+    assert "another user's" in caught.value.said
+    folder.chmod(0o700)
+    monkeypatch.setattr(stdlib, "elsewhere", lambda proc: True)
+    with pytest.raises(Failure, match="dotnet-silent") as caught:
+        dotnet.check(pid)
+    assert "another root's" in caught.value.said
+
+
+def test_a_dotnet_tool_opens_no_socket_of_its_own(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    stand_in(tools, "dotnet-gcdump", 'echo "$TMPDIR $DOTNET_EnableDiagnostics"')
+    assert dotnet.run([dotnet.find("dotnet-gcdump")], 5.0, "/srv").stdout == b"/srv 0\n"
 
 
 @pytest.mark.parametrize(
