@@ -79,16 +79,18 @@ def visit(place: str, sources: dict[str, str]) -> None:
     """Answer what guard asks at its socket in the folder `place`, until it hangs up. Raises nothing."""
     library = _Library(sources)
     try:
-        signals = library.fetch("_signal")
-        signals.pthread_sigmask(signals.SIG_BLOCK, signals.valid_signals())
-        net = library.fetch("_socket")
-        link = net.socket(net.AF_UNIX, net.SOCK_STREAM)
         try:
-            link.settimeout(_PATIENCE_S)
-            link.connect(f"{place}/guard")
-            _answer(link, net, library)
+            signals = library.fetch("_signal")
+            signals.pthread_sigmask(signals.SIG_BLOCK, signals.valid_signals())
+            net = library.fetch("_socket")
+            link = net.socket(net.AF_UNIX, net.SOCK_STREAM)
+            try:
+                link.settimeout(_PATIENCE_S)
+                link.connect(f"{place}/guard")
+                _answer(link, net, library)
+            finally:
+                link.close()
         finally:
-            link.close()
             _tidy(place, library.fetch("os"))
     except BaseException:  # whatever it is, it is not the program's
         pass

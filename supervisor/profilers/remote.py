@@ -102,7 +102,7 @@ def refusal(facts: Facts) -> tuple[str, str, str] | None:
 class Visit:
     """A thread in the process that answers as an agent does, as long as this is held; `others`: subinterpreters.
 
-    Raises Failure, with nothing left behind.
+    Raises Failure, with nothing left behind but what `end` leaves.
     """
 
     def __init__(self, pid: int, patience_s: float = PATIENCE_S) -> None:
@@ -153,17 +153,27 @@ class Visit:
         return agent.exchange(self._link, self.pid, request)
 
     def end(self) -> None:
-        """Hang up: the thread ends. What wasn't taken up is taken back, and nothing stays on the disk."""
+        """Hang up: the thread ends. What wasn't taken up is taken back, and nothing stays on the disk.
+
+        But where the script was taken up and nobody called, its folder stays: the process may still be about to open
+        it by its path, under which somebody else could put another one. The script itself removes it when it runs.
+        """
+        on_its_way = False
         try:
             if self._runtime.take_back():
                 runner.pause(_LATE_S)  # it may have been on its way to the file
+            else:
+                on_its_way = self._runtime.left and self._link is None
         except Failure:
             pass  # the process is gone
         self._runtime.close()
         if self._link is not None:
             self._link.close()
         if self._folder is not None:
-            self._folder.remove()
+            if on_its_way:
+                self._folder.close()
+            else:
+                self._folder.remove()
 
 
 class _Folder:
@@ -224,10 +234,14 @@ class _Folder:
         if self._fd >= 0:
             for name in (self.SCRIPT, self.SOCKET):
                 _try(os.unlink, name, dir_fd=self._fd)
-            os.close(self._fd)
             _try(os.rmdir, self._name, dir_fd=self._above)
-        if self._above >= 0:
-            os.close(self._above)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of it, and listen no more."""
+        for fd in (self._fd, self._above):
+            if fd >= 0:
+                os.close(fd)
         self._above = self._fd = -1
         listener = getattr(self, "listener", None)
         if listener is not None:

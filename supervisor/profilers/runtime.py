@@ -37,6 +37,7 @@ class Runtime:
 
     def __init__(self, pid: int, memory_fd: int) -> None:
         self.pid = pid
+        self.left = False  # whether a script was left by this
         self._fd = memory_fd
         base = self._find()
         _, version, free_threaded = _HEAD.unpack(self._read(base, _HEAD.size))
@@ -113,6 +114,7 @@ class Runtime:
             raise Failure("path-too-long", f"{path} has more than {self.path_bytes} bytes", agent.RUN_HINT)
         if self.pending():
             raise Failure("debugged", "a debugger's script waits for its main thread already", "once more, later")
+        self.left = True
         self._write(self._path, data)
         self._write(self._pending, struct.pack("=i", 1))
         events = self._read(self._breaker, 1)[0]
@@ -123,8 +125,8 @@ class Runtime:
         return self._int(self._pending) != 0
 
     def take_back(self) -> bool:
-        """No script is to be run any more; whether one still waited. Raises Failure."""
-        waited = self.pending()
+        """guard's script is to be run no more; whether it still waited. Raises Failure."""
+        waited = self.left and self.pending()
         if waited:
             self._write(self._pending, struct.pack("=i", 0))
         return waited

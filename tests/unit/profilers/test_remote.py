@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 
 from supervisor.actions import heap_profile, heap_remote
 from supervisor.actions.task import Pass, Skip, Task
-from supervisor.profilers import remote, runtime
+from supervisor.agent import _guard_visit
+from supervisor.profilers import remote, runner, runtime
 from supervisor.profilers.pyspy import Failure
 
 GOOD: dict[str, Any] = {
@@ -69,3 +71,57 @@ def test_without_room_or_leave_nothing_is_looked_into(tmp_path: Path, monkeypatc
         with pytest.raises(Skip):  # in a run; who asked for it gets an error
             task.passed.append(caught.value)
             heap_profile.nothing(task)
+
+
+class Runtime:
+    """A runtime that takes up a script at once, or never."""
+
+    others = 0
+
+    def __init__(self, *, takes_up: bool) -> None:
+        self.left = False
+        self.place = ""
+        self._takes_up = takes_up
+
+    def leave(self, path: str) -> None:
+        self.left = True
+        self.place = os.path.dirname(path)
+
+    def pending(self) -> bool:
+        return not self._takes_up
+
+    take_back = pending
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("takes_up", "reason"), [(True, "visit-silent"), (False, "main-thread-blocked")])
+def test_a_script_that_may_still_be_opened_stays_until_it_runs(
+    monkeypatch: pytest.MonkeyPatch, takes_up: bool, reason: str
+) -> None:
+    there = Runtime(takes_up=takes_up)
+    monkeypatch.setattr(runtime, "open_runtime", lambda pid: there)
+    monkeypatch.setattr(runner, "pause", lambda seconds, until=None: False)
+    with pytest.raises(Failure, match=reason):
+        remote.Visit(os.getpid(), 0.01)
+    assert os.path.basename(there.place).startswith("guard-heap-")
+    if takes_up:
+        assert sorted(os.listdir(there.place)) == ["guard", "visit.py"]
+        thread = threading.Thread(target=_guard_visit.visit, args=(there.place, {}))
+        thread.start()
+        thread.join()
+    assert not os.path.exists(there.place)
+
+
+def test_a_visit_that_fails_early_clears_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetch = _guard_visit._Library.fetch
+
+    def without_sockets(library: _guard_visit._Library, name: str) -> Any:
+        if name in ("_signal", "_socket"):
+            raise ImportError(name)
+        return fetch(library, name)
+
+    monkeypatch.setattr(_guard_visit._Library, "fetch", without_sockets)
+    _guard_visit.visit(str(tmp_path), {})
+    assert not tmp_path.exists()
