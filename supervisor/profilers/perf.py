@@ -8,6 +8,7 @@ perf_event_open(2).
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -52,16 +53,24 @@ def record_argv(program: str, pid: int, output: str, *, rate_hz: int, seconds: f
 
 def script_argv(program: str, data: str) -> list[str]:
     """Its samples as text. Inlined functions would need a run of addr2line for each frame."""
-    return [program, "script", "--input", data, "--fields", "comm,tid,ip,sym,dso", "--no-inline"]
+    return [program, "script", "--input", data, "--fields", "comm,pid,tid,ip,sym,dso", "--no-inline"]
 
 
-def parse(text: str) -> folded.Counts:
-    """What `perf script` prints, as folded stacks. Pure."""
+def parse(text: str, pid: int) -> folded.Counts:
+    """What `perf script` prints of one process, as folded stacks. Pure.
+
+    perf follows whom the process starts, too: their samples are left out. A block's head is `comm pid/tid`, and a comm
+    may hold anything.
+    """
     counts: folded.Counts = {}
     for block in text.split("\n\n"):
+        head, tab, rest = block.lstrip("\n").partition("\n\t")
+        owner = _OWNER.search(head)
+        if not tab or owner is None or int(owner[1]) != pid:
+            continue
         frames: list[str] = []
-        for line in block.splitlines():
-            if line[:1] in ("\t", " ") and len(frames) < _MOST_FRAMES:
+        for line in rest.splitlines():
+            if len(frames) < _MOST_FRAMES and line.strip():
                 frames.append(_frame(line.strip()))
         while len(frames) > 1 and frames[-1] == _UNKNOWN:
             frames.pop()  # below the first function there is what no frame pointer points to
@@ -71,6 +80,7 @@ def parse(text: str) -> folded.Counts:
     return counts
 
 
+_OWNER = re.compile(r"\s(\d{1,10})/\d+\s*\Z")
 _UNKNOWN = folded.frame("(code without a file)", None)
 
 
@@ -144,7 +154,7 @@ class Perf:
             raise runner.Interrupted
         if told.code or told.hung:
             raise explain(told.stderr, told.code, hung=told.hung, pid=pid)
-        counts = parse(told.stdout.decode("utf-8", "replace"))
+        counts = parse(told.stdout.decode("utf-8", "replace"), pid)
         piece = recorder.Piece(self.name, counts, plan, done, meter, max(1, round(seconds)), elapsed_s)
         piece.seconds = min(seconds, elapsed_s)
         piece.ticks, piece.ticks_known = plan.rate_hz * piece.seconds, True

@@ -24,12 +24,12 @@ from supervisor.profilers import dotnet, engine, pace, perf, rbspy, recorder, sa
 from supervisor.profilers.pyspy import Failure
 
 PERF = """\
-leak   711
+leak  711/711
 \t          4699c1 main.spinAround (/srv/leak)
 \t          432a37 runtime.main (/srv/leak)
 \t          4699c1 [unknown] ([unknown])
 
-leak   712
+le 7/9 ak  711/712
 \tffffffff81a0b6e0 clear_page_erms ([kernel.kallsyms])
 \t    7f1234 std::vector<int, std::allocator<int> >::push_back(int const&) (/srv/my app (1).so (deleted))
 \t           12d0f [unknown] (/usr/bin/dash)
@@ -38,16 +38,17 @@ leak   712
 
 
 def test_perf_samples() -> None:
-    assert perf.parse(PERF + PERF) == {
+    others = PERF.replace("711/", "7110/").replace("leak", "711/711 leak")
+    assert perf.parse(PERF + others + PERF, 711) == {
         "runtime.main ([runtime]);main.spinAround (/srv/leak)": 2,
         "dash+0x12d0f (/usr/bin/dash);std::vector<int, std::allocator<int> >::push_back(int const&) ([runtime]);"
         "clear_page_erms ([kernel])": 2,
     }
 
 
-@given(st.text() | st.text(st.sampled_from("\t \n()[]abunknown1")))
+@given(st.text() | st.text(st.sampled_from("\t \n()[]abunknown1p")))
 def test_perf_garbage_is_no_fault(text: str) -> None:
-    counts = perf.parse(text)
+    counts = perf.parse(text.replace("p", "\nx 1/1\n\t"), 1)
     assert folded.parse(folded.render(counts).splitlines()) == counts
 
 
