@@ -37,18 +37,23 @@ _PLACE = re.compile(r"\t(.+):(\d+)(?: \+0x[0-9a-f]+)?$")
 
 
 class Source:
-    """Where a process serves its profiles: a base `url` (with whatever secret), and `shown` for people."""
+    """Where a process serves its profiles: a base `url` (with whatever secret), and `shown` for people.
 
-    __slots__ = ("shown", "url")
+    `address` is what is connected to, "" for the URL's host.
+    """
 
-    def __init__(self, url: str) -> None:
+    __slots__ = ("address", "shown", "url")
+
+    def __init__(self, url: str, address: str = "") -> None:
         self.url = url.rstrip("/")
+        self.address = address
         self.shown = addresses.masked_url(url)
 
     def fetch(self, what: str, deadline_s: float = DEADLINE_S, *, stoppable: bool = False) -> bytes:
         """The answer to `heap?gc=1` and the like. Raises Failure; Interrupted where `stoppable`."""
         hint = f"curl -sS -o FILE {self.shown.rstrip('…').rstrip('/')}/…/{what}"
-        return _fetch(f"{self.url}/{what}", f"{self.shown} ({what})", deadline_s, hint, stoppable=stoppable)
+        asked = _Asked(f"{self.url}/{what}", self.address)
+        return _fetch(asked, f"{self.shown} ({what})", deadline_s, hint, stoppable=stoppable)
 
 
 def find(pid: int, wanted: str) -> Source:
@@ -61,18 +66,24 @@ def find(pid: int, wanted: str) -> Source:
     if node.other_network(pid):
         raise Failure("pprof-elsewhere", "the process has a network of its own", "run guard in its container")
     try:
-        own = node.own_listeners(pid)
+        held = node.held(pid)
+        listening = node.listening(pid)
     except OSError as error:
         said = f"whose sockets the process has can't be read: {error.strerror}"
         raise Failure("pprof-elsewhere", said, "run guard as the target's user") from None
+    own = [each for each in listening if each.inode in held]
+    others = [each for each in listening if each.inode not in held]
     if wanted != AUTO:
         _, place, port, _ = _place(wanted)
-        near = place in ("localhost", "127.0.0.1", "::1")
-        if not any(each.port == port and (near or place == each.host) for each in own):
-            raise Failure("pprof-elsewhere", f"{place}:{port} is nothing that process {pid} listens on", hint)
-        return Source(_with_path(wanted))
+        for address in ("127.0.0.1", "::1") if place == "localhost" else (place,):
+            if answers(address, port, own, others):
+                return Source(_with_path(wanted), address)
+        raise Failure("pprof-elsewhere", f"{place}:{port} is nothing that process {pid} listens on", hint)
     reasons = []
     for each in own[:_MOST_PORTS]:
+        if not answers(each.address, each.port, own, others):
+            reasons.append(f"another process listens on port {each.port}, too")
+            continue
         host = f"[{each.address}]" if ":" in each.address else each.address
         source = Source(f"http://{host}:{each.port}/debug/pprof")
         try:
@@ -83,6 +94,26 @@ def find(pid: int, wanted: str) -> Source:
             reasons.append(failure.said)
     said = "; ".join(reasons) or "the process listens on no port"
     raise Failure("pprof-absent", f"no /debug/pprof/ there: {said}"[:300], hint)
+
+
+def answers(address: str, port: int, own: list[node.Listener], others: list[node.Listener]) -> bool:
+    """Whether a process with the listeners `own` is who answers at a literal address, and none of the `others`. Pure.
+
+    The kernel takes the most specific listener, and any of several that share a place. A listener on all addresses is
+    believed for loopback only: others may be another machine's.
+    """
+    served = [address]
+    if address == "127.0.0.1":
+        served += ["0.0.0.0", "::"]  # the last one for both families, unless it is told to leave IPv4 out
+    elif address == "::1":
+        served.append("::")
+    mapped = {f"::ffff:{each}": each for each in served}
+    for host in served:
+        if any(each.port == port and mapped.get(each.host, each.host) == host for each in others):
+            return False
+        if any(each.port == port and mapped.get(each.host, each.host) == host for each in own):
+            return True
+    return False
 
 
 def _with_path(url: str) -> str:
@@ -100,9 +131,8 @@ def _place(url: str) -> tuple[str, str, int, str]:
     return parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80), parts.path
 
 
-def _fetch(url: str, shown: str, deadline_s: float, hint: str, *, stoppable: bool) -> bytes:
+def _fetch(asked: _Asked, shown: str, deadline_s: float, hint: str, *, stoppable: bool) -> bytes:
     """By a thread, so that an answer that comes byte by byte ends with the deadline, too. Raises Failure."""
-    asked = _Asked(url)
     thread = threading.Thread(target=asked.run, daemon=True)
     thread.start()
     until_s = time.monotonic() + deadline_s
@@ -131,11 +161,12 @@ def _fetch(url: str, shown: str, deadline_s: float, hint: str, *, stoppable: boo
 class _Asked:
     """One GET; `status`, `data` or `error`."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, address: str) -> None:
         self.data = bytearray()
         self.status = 0
         self.error: Exception | None = None
         self._url = url
+        self._address = address
         self._connection: http.client.HTTPConnection | None = None
         self._answer: http.client.HTTPResponse | None = None
         self._socket: socket.socket | None = None  # also while the answer has it to itself
@@ -163,6 +194,7 @@ class _Asked:
         from supervisor.actions import posting  # whose way with secrets in a URL this shares
 
         scheme, host, port, _ = _place(self._url)
+        context: Any = None
         if scheme == "https":
             import ssl
 
@@ -172,8 +204,11 @@ class _Asked:
             self._connection = http.client.HTTPConnection(host, port)
         target = "/" + posting.without_userinfo(self._url).partition("://")[2].partition("/")[2]
         headers = {"User-Agent": "guard", "Connection": "close", **posting.authorization(self._url)}
-        self._connection.connect()
-        self._socket = self._connection.sock
+        # Connected here, since a name may mean several addresses, and others' programs.
+        self._socket = socket.create_connection((self._address or host, port))
+        if context is not None:
+            self._socket = context.wrap_socket(self._socket, server_hostname=host)
+        self._connection.sock = self._socket
         self._connection.request("GET", target, headers=headers)
         answer = self._answer = self._connection.getresponse()
         self.status = answer.status

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.analysis import pprof
-from supervisor.profilers import gopprof, native
+from supervisor.profilers import gopprof, native, node
 from supervisor.profilers.pyspy import Failure
 
 DUMP = """\
@@ -175,6 +175,48 @@ def test_a_port_of_somebody_else_is_not_asked(served: Callable[[Behave], str]) -
         port = other.getsockname()[1]
     with pytest.raises(Failure, match="pprof-elsewhere"):
         gopprof.find(os.getpid(), f"http://127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize(
+    ("address", "own", "others", "answers"),
+    [
+        ("127.0.0.1", ["127.0.0.1"], ["0.0.0.0", "::", "::1"], True),
+        ("127.0.0.1", ["::ffff:127.0.0.1"], ["::"], True),
+        ("127.0.0.1", ["0.0.0.0"], ["127.0.0.1"], False),
+        ("127.0.0.1", ["0.0.0.0"], ["::ffff:127.0.0.1"], False),
+        ("127.0.0.1", ["::"], ["0.0.0.0"], False),
+        ("127.0.0.1", ["::"], ["::1", "192.0.2.1"], True),
+        ("127.0.0.1", ["::1"], [], False),
+        ("127.0.0.1", ["127.0.0.1"], ["127.0.0.1"], False),  # SO_REUSEPORT
+        ("::1", ["::"], ["127.0.0.1"], True),
+        ("::1", ["::"], ["::1"], False),
+        ("::1", ["0.0.0.0"], [], False),
+        ("192.0.2.1", ["0.0.0.0", "::"], [], False),
+        ("192.0.2.1", ["192.0.2.1"], [], True),
+        ("example.org", ["127.0.0.1"], [], False),
+    ],
+)
+def test_who_answers_at_an_address(address: str, own: list[str], others: list[str], answers: bool) -> None:
+    def listeners(hosts: list[str]) -> list[node.Listener]:
+        return [node.Listener(7, host, 6060) for host in hosts]
+
+    assert gopprof.answers(address, 6060, listeners(own), listeners(others)) is answers
+    assert not gopprof.answers(address, 6061, listeners(own), listeners(others))
+
+
+def test_what_is_asked_is_the_address_that_it_listens_on() -> None:
+    """Another process may have the port at the other address, and would get the password."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        source = gopprof.find(os.getpid(), f"http://user:hush@localhost:{port}")
+        assert source.address == "127.0.0.1" and "localhost" in source.url
+        with pytest.raises(Failure, match="pprof-elsewhere"):
+            gopprof.find(os.getpid(), f"http://user:hush@[::1]:{port}")
+
+
+def test_the_address_is_what_is_connected_to(served: Callable[[Behave], str]) -> None:
+    port = served(answer("200 OK", b"goroutine")).rpartition(":")[2]
+    assert gopprof.Source(f"http://name.invalid:{port}", "127.0.0.1").fetch("heap") == b"goroutine"
 
 
 def test_its_own_ports_are_asked_by_auto(served: Callable[[Behave], str]) -> None:
