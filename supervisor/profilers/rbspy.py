@@ -74,17 +74,19 @@ def frames(text: str) -> list[dict[str, Any]]:
 
 
 def threads(pid: int) -> list[dict[str, Any]]:
-    """All threads as the kernel tells them; the main one has the stack that Ruby is in. Raises Failure."""
+    """All threads as the kernel tells them; before them the stack of whichever of them holds Ruby's lock.
+
+    rbspy doesn't say which one that is. Raises Failure.
+    """
     program = find()
     done = _run(snapshot_argv(program, pid, nonblocking=True), _SNAPSHOT_S)
     own = frames(done.stdout.decode("utf-8", "replace"))
     if done.code or done.hung or not own:
         raise explain(done.stderr, done.code, hung=done.hung, pid=pid)
     found = kernel.threads(pid)
-    for thread in found:
-        if thread["os_thread_id"] == pid:
-            thread["frames"] = own
-    return found
+    holder = {"pid": pid, "thread_id": 0, "thread_name": "holds Ruby's lock", "os_thread_id": None, "active": True,
+              "owns_gil": True, "frames": own}  # fmt: skip
+    return [holder, *found]
 
 
 def explain(stderr: str, code: int, *, hung: bool, pid: int) -> Failure:

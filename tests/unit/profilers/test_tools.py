@@ -192,6 +192,16 @@ def test_rbspy_is_run_as_it_wants_to_be(tools: Path) -> None:
     assert piece.counts == {"<main> (/srv/app.rb:9)": 4} and piece.engine == "rbspy"
 
 
+def test_the_holder_of_rubys_lock_is_a_thread_of_its_own(tools: Path) -> None:
+    """rbspy doesn't say which thread that is: the kernel's keep what they are."""
+    stand_in(tools, "rbspy", "echo '<main> - /srv/app.rb:9'; echo 'keep - /srv/app.rb:3'")
+    first, *others = rbspy.threads(os.getpid())
+    assert [frame["name"] for frame in first["frames"]] == ["keep", "<main>"]
+    assert (first["os_thread_id"], first["owns_gil"]) == (None, True)
+    assert os.getpid() in [each["os_thread_id"] for each in others]
+    assert not any(frame["name"] == "keep" for each in others for frame in each["frames"])
+
+
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
