@@ -7,6 +7,7 @@ NAME.nettrace and then NAME.speedscope.json; report prints `bytes  count  type  
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import json
 import os
@@ -25,6 +26,8 @@ Histogram = dict[str, tuple[int, int]]  # by type: instances, bytes
 
 TRACE_BYTES = 512 << 20  # dotnet-trace: a .NET itself, which converts all of it in memory
 _BUFFER_MIB = 16  # in the target; 256 unasked
+_SCRATCH = "guard-dotnet-"
+_STALE_S = 3600.0
 _SLACK_S = 25.0  # the runtime tells at the end which methods it has, and the tool converts
 _REPORT_S = 45.0
 _MOST_TYPES = 20_000
@@ -182,6 +185,25 @@ def run(argv: list[str], deadline_s: float, folder: str, meter: recorder.Meter |
         raise Failure(f"{tool}-missing", f"{argv[0]}: {error.strerror}", install(tool)) from error
 
 
+def sweep() -> None:
+    """Remove what a worker that was killed has left: folders of guard's name, this user's, unused for an hour."""
+    since_s = time.time() - _STALE_S
+    with contextlib.suppress(OSError), os.scandir(tempfile.gettempdir()) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                if entry.name.startswith(_SCRATCH) and _is_stale(entry, since_s):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def _is_stale(entry: os.DirEntry[str], since_s: float) -> bool:
+    """Raises OSError."""
+    about = entry.stat(follow_symlinks=False)
+    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid() or about.st_mtime > since_s:
+        return False
+    with os.scandir(entry.path) as inner:
+        return all(each.stat(follow_symlinks=False).st_mtime <= since_s for each in inner)
+
+
 class Trace:
     """dotnet-trace, a slice at a time: the runtime itself samples its managed stacks. Raises Failure."""
 
@@ -208,7 +230,8 @@ class Trace:
         asked_s = max(1, round(seconds))
         rate_hz = 1_000_000 // _MICROSECONDS_A_SAMPLE
         plan = pace.Plan(pace.Way(False, False), rate_hz, plan.threads, "the rate of .NET's own sampler")
-        with tempfile.TemporaryDirectory(prefix="guard-dotnet-") as folder:
+        sweep()
+        with tempfile.TemporaryDirectory(prefix=_SCRATCH) as folder:
             output = os.path.join(folder, "trace.nettrace")
             began_s = time.monotonic()
             done = run(trace_argv(self.program, pid, output, asked_s), asked_s + _SLACK_S, self._folder)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tempfile
 import time
 
 from supervisor.analysis import folded
@@ -22,6 +21,7 @@ NEEDS_BYTES = 128 << 20  # what it has mapped of samples, and the symbols of all
 _RATE_HZ = 99
 _SLACK_S = 10.0  # perf reads what the machine has mapped before and after
 _SCRIPT_S = 30.0
+_LAST_SCRIPT_S = 2.0  # when guard wants to end
 _MOST_FRAMES = 127  # sysctl kernel.perf_event_max_stack
 _REFUSED = ("permission", "not permitted", "perf_event_paranoid", "access to performance monitoring")
 
@@ -140,17 +140,20 @@ class Perf:
         rate_hz = max(plan.rate_hz, min(_RATE_HZ, meter.asked_hz))
         plan = pace.Plan(pace.Way(True, False), rate_hz, plan.threads, "perf, without stopping the target")
         os.environ.update(PERF_CONFIG=os.devnull, DEBUGINFOD_URLS="")  # nobody's defaults, and no server for symbols
-        with tempfile.TemporaryDirectory(prefix="guard-perf-") as folder:
-            data = os.path.join(folder, "perf.data")
+        fd = os.memfd_create("perf.data", 0)  # nothing that could stay when this is killed
+        try:
+            data = f"/proc/self/fd/{fd}"
             began_s = time.monotonic()
-            done = self._run(
-                record_argv(self.program, pid, data, rate_hz=plan.rate_hz, seconds=seconds), seconds + _SLACK_S
-            )
+            argv = record_argv(self.program, pid, data, rate_hz=plan.rate_hz, seconds=seconds)
+            done = self._run(argv, seconds + _SLACK_S, fd)
             elapsed_s = time.monotonic() - began_s
-            if not os.path.exists(data) or not os.path.getsize(data):
+            if not os.fstat(fd).st_size:
                 raise explain(done.stderr, done.code, hung=done.hung, pid=pid)
-            told = self._run(script_argv(self.program, data), _SCRIPT_S)
-        if told.interrupted:
+            deadline_s = _LAST_SCRIPT_S if done.interrupted else _SCRIPT_S
+            told = self._run(script_argv(self.program, data), deadline_s, fd)
+        finally:
+            os.close(fd)
+        if told.interrupted or (done.interrupted and told.hung):
             raise runner.Interrupted
         if told.code or told.hung:
             raise explain(told.stderr, told.code, hung=told.hung, pid=pid)
@@ -162,8 +165,10 @@ class Perf:
         piece.cpu_s += told.cpu_s
         return piece
 
-    def _run(self, argv: list[str], deadline_s: float) -> runner.Completed:
+    def _run(self, argv: list[str], deadline_s: float, fd: int) -> runner.Completed:
         try:
-            return runner.run(argv, deadline_s)  # unmetered: most of what it takes is its start, and nobody stands
+            return runner.run(
+                argv, deadline_s, keep=(fd,)
+            )  # unmetered: most of what it takes is its start, and nobody stands
         except OSError as error:
             raise Failure("perf-missing", f"{self.program}: {error.strerror}", INSTALL) from error

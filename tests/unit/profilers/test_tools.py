@@ -8,9 +8,11 @@ import signal
 import socket
 import stat
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,7 +22,7 @@ from supervisor.actions import runtime_heap
 from supervisor.actions.task import Skip, Task
 from supervisor.analysis import folded
 from supervisor.analysis.reading import FormatError
-from supervisor.profilers import dotnet, engine, pace, perf, rbspy, recorder, samplers, stdlib
+from supervisor.profilers import dotnet, engine, pace, perf, rbspy, recorder, runner, samplers, stdlib
 from supervisor.profilers.pyspy import Failure
 
 PERF = """\
@@ -200,6 +202,54 @@ def test_the_holder_of_rubys_lock_is_a_thread_of_its_own(tools: Path) -> None:
     assert (first["os_thread_id"], first["owns_gil"]) == (None, True)
     assert os.getpid() in [each["os_thread_id"] for each in others]
     assert not any(frame["name"] == "keep" for each in others for frame in each["frames"])
+
+
+PERF_STAND_IN = """
+first=$1
+while [ "$1" != --output ] && [ "$1" != --input ]; do shift; done
+[ $first = record ] && { echo data > $2; %s; }
+[ $first = record ] || { printf 'x %d/%d\\n\\t 1f main (/srv/x)\\n\\n' $PPID $PPID; %s; }
+"""
+
+
+def test_perf_leaves_no_file(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr(tempfile, "mkdtemp", None)
+    stand_in(tools, "perf", PERF_STAND_IN.replace("%s", "exit 0"))
+    assert one_slice(perf.Perf()).counts == {"main (/srv/x)": 1}
+
+
+def test_an_interrupted_perf_is_not_waited_for_long(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    stand_in(tools, "perf", PERF_STAND_IN.replace("%s", "exit 0", 1).replace("%s", "exec sleep 60"))
+    run = runner.run
+
+    def interrupted(argv: list[str], deadline_s: float, **more: Any) -> runner.Completed:
+        done = run(argv, min(deadline_s, 3.0), **more)
+        done.interrupted = argv[1] == "record"
+        assert done.interrupted or deadline_s <= 2.0
+        return done
+
+    monkeypatch.setattr(runner, "run", interrupted)
+    with pytest.raises(runner.Interrupted):
+        one_slice(perf.Perf())
+
+
+def test_what_a_killed_worker_left_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    old_s = time.time() - 2 * 3600
+    names = ["guard-dotnet-old", "guard-dotnet-new", "guard-dotnet-used", "mine"]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "trace.nettrace").touch()
+    (tmp_path / "guard-dotnet-link").symlink_to(tmp_path / "mine")
+    for path in tmp_path.iterdir():
+        if path.name != "guard-dotnet-used":
+            os.utime(path / "trace.nettrace", (old_s, old_s))
+        if path.name != "guard-dotnet-new":
+            os.utime(path, (old_s, old_s), follow_symlinks=False)
+    dotnet.sweep()
+    assert sorted(os.listdir(tmp_path)) == sorted([*names[1:], "guard-dotnet-link"])
 
 
 @pytest.mark.parametrize(
