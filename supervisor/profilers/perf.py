@@ -167,8 +167,7 @@ class Perf:
 
     def _run(self, argv: list[str], deadline_s: float, fd: int) -> runner.Completed:
         try:
-            return runner.run(
-                argv, deadline_s, keep=(fd,)
-            )  # unmetered: most of what it takes is its start, and nobody stands
+            # Unmetered: most of what it takes is its start, and nobody stands.
+            return runner.run(argv, deadline_s, keep=(fd,))
         except OSError as error:
             raise Failure("perf-missing", f"{self.program}: {error.strerror}", INSTALL) from error
