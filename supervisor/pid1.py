@@ -25,9 +25,9 @@ _OWN = ("KILL", "STOP", "CHLD", "SEGV", "BUS", "FPE", "ILL", "ABRT", "TRAP", "SY
 NEVER_FORWARDED = frozenset(int(getattr(_signal, f"SIG{name}")) for name in _OWN if hasattr(_signal, f"SIG{name}"))
 STOPS = frozenset((int(_signal.SIGTSTP), int(_signal.SIGTTIN), int(_signal.SIGTTOU)))
 _FROM_TERMINAL = frozenset((int(_signal.SIGTTIN), int(_signal.SIGTTOU)))
-# Many live on: HUP means "read your settings again", QUIT "show your threads". Who ends soon took it for a stop.
-_MAYBE_STOPS = frozenset((int(_signal.SIGINT), int(_signal.SIGQUIT), int(_signal.SIGHUP)))
-_LEAST_PATIENCE_S = 1.0
+# Some live on: QUIT is "show your threads" to a JVM. To others, nginx say, it is a stop that may take minutes.
+_SLOW_STOPS = frozenset((int(_signal.SIGINT), int(_signal.SIGQUIT)))
+_SLOW_STOP_S = 600.0
 _PIPE_BYTES = 65536
 _LONGEST_WAIT_S = 3600.0  # poll(2) takes no infinity
 _MOST_AT_ONCE = 1000  # children reaped before signals get their turn again
@@ -95,7 +95,7 @@ class Init:
         self._stop_deadline_s: float | None = None
         self._group_killed = False
         self._group_deadline_s: float | None = None
-        self._maybe_stopped_s: float | None = None
+        self._maybe_until_s = 0.0  # who ends before that took a signal for a stop
         self.keys: Keys | None = None
 
     @property
@@ -161,9 +161,11 @@ class Init:
                 self._forwarded.add(sent)
             if sent in (_signal.SIGTERM, self.config.stop_signal):
                 self.stopped_from_outside = True
-            elif sent in _MAYBE_STOPS:
+            elif sent in _SLOW_STOPS or sent == _signal.SIGHUP:
+                # Many take a hang-up for "read your settings again" and live on.
+                patience_s = _SLOW_STOP_S if sent in _SLOW_STOPS else self.config.stop_timeout
                 self.stopped_from_outside |= self.target is None or self.status is not None
-                self._maybe_stopped_s = time.monotonic()
+                self._maybe_until_s = max(self._maybe_until_s, time.monotonic() + patience_s)
             entry = done.setdefault(number, Forwarded(number, sent, 0, None))
             entry.count += 1
             entry.error = error
@@ -231,9 +233,7 @@ class Init:
                 continue
             if self.target is not None and pid == self.target.pid:
                 self.status = status
-                patience_s = max(self.config.stop_timeout, _LEAST_PATIENCE_S)
-                if self._maybe_stopped_s is not None and time.monotonic() - self._maybe_stopped_s < patience_s:
-                    self.stopped_from_outside = True
+                self.stopped_from_outside |= time.monotonic() < self._maybe_until_s
                 self._look_at_keys()
                 self.largest_bytes = usage.ru_maxrss * 1024
                 self._leave_terminal(status)
