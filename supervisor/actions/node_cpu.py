@@ -12,13 +12,15 @@ from supervisor.actions import cpu_report, slices
 from supervisor.actions.task import Skip, Task
 from supervisor.analysis import cpuprofile, folded
 from supervisor.analysis.reading import FormatError
-from supervisor.profilers import inspector, runner
+from supervisor.profilers import inspector, node_threads, runner
 from supervisor.profilers.inspector import Gone, Session
+from supervisor.profilers.node_threads import Threads
 from supervisor.profilers.pyspy import Failure
 
 SLICE_S = 3.0
 _FOREVER_S = 10**9
 _FIRST_S = 0.5  # each slice is twice as long as the one before, so that one that dies soon leaves something
+_LEAST_S = 0.05
 # Measured on Node 20: what a sample costs the sampled thread. V8 doesn't tell.
 SAMPLE_S = 20e-6
 
@@ -64,8 +66,8 @@ class _Recording:
         self.rate_hz, self.reason = pace(self.asked_hz, spec.get("overhead_budget", 0.03))
         self.exact = spec.get("overhead_budget", 0.03) is None
         self.ended: str | None = None
-        self.workers = 0
-        self._known: set[str] = set()
+        self.threads: Threads | None = None
+        self._known: set[str] = set()  # worker threads that sample themselves, or will when they are back in JavaScript
         self.seconds = 0.0
         self.pieces = self.samples = 0
         self.idle_s = 0.0
@@ -80,49 +82,50 @@ class _Recording:
         """Slice after slice. Raises Gone, Interrupted with what there is taken in, Failure."""
         session.call("Profiler.enable")
         session.call("Profiler.setSamplingInterval", interval=max(1, round(1e6 / self.rate_hz)))
+        self.threads = session.threads
         session.threads.follow()
-        while (left_s := self._until_s - time.monotonic()) > 0.05:
+        while (left_s := self._until_s - time.monotonic()) > _LEAST_S:
             session.call("Profiler.start")
-            workers = self._start_workers(session)
+            self._start_workers(session)
             interrupted = False
             try:
                 goes_on = session.wait(min(SLICE_S, _FIRST_S * 2 ** min(self.pieces, 8), left_s))
             except (runner.Interrupted, inspector.Hurry) as what:
                 interrupted, goes_on = isinstance(what, runner.Interrupted), True
-            document = session.call("Profiler.stop")["profile"]
-            self._stop_workers(session, workers)
-            self._take_in(document)
+            self._take_in(session.call("Profiler.stop")["profile"])
+            is_last = goes_on and not interrupted and self._until_s - time.monotonic() <= _LEAST_S
+            self._read_workers(session, node_threads.ANSWER_S if is_last else node_threads.BRIEF_S)
             if interrupted:
                 raise runner.Interrupted
             if not goes_on:
                 raise Gone
 
-    def _start_workers(self, session: Session) -> list[str]:
-        """Those that sample themselves from here on. Raises Gone, Interrupted."""
-        started = []
-        for key in list(session.threads.found):
-            try:
-                if key not in self._known:
-                    session.threads.call(key, "Profiler.enable")
-                    interval = max(1, round(1e6 / self.rate_hz))
-                    session.threads.call(key, "Profiler.setSamplingInterval", interval=interval)
-                    self._known.add(key)
-                session.threads.call(key, "Profiler.start")
-                started.append(key)
-            except Failure:  # it ended, or sits in code that isn't JavaScript
-                continue
-        return started
+    def _start_workers(self, session: Session) -> None:
+        """Those that are new sample themselves from here on, or when they can: nobody waits. Raises Gone."""
+        interval = {"interval": max(1, round(1e6 / self.rate_hz))}
+        for key in session.threads.found.keys() - self._known:
+            self._known.add(key)
+            session.threads.post(
+                key, ("Profiler.enable", {}), ("Profiler.setSamplingInterval", interval), ("Profiler.start", {})
+            )
 
-    def _stop_workers(self, session: Session, started: list[str]) -> None:
-        for key in started:
-            try:
-                found = cpuprofile.read(session.threads.call(key, "Profiler.stop")["profile"], keep=True)
-            except (Failure, FormatError, KeyError):
-                continue
-            for stack, weight in (found.stacks or {}).items():
-                marked = session.threads.marked(key, stack)
-                self._counts[marked] = self._counts.get(marked, 0) + weight
-        self.workers = max(self.workers, session.threads.most)
+    def _read_workers(self, session: Session, within_s: float) -> None:
+        """What they sampled so far; they go on at once. Raises Gone, Interrupted."""
+        before = len(session.threads.read), sum(self._counts.values())
+        try:
+            for key, answer in session.threads.ask("Profiler.stop", ("Profiler.start", {}), within_s=within_s):
+                try:
+                    found = cpuprofile.read(answer["profile"], keep=True)
+                except (FormatError, KeyError):
+                    continue
+                for stack, weight in (found.stacks or {}).items():
+                    marked = session.threads.marked(key, stack)
+                    self._counts[marked] = self._counts.get(marked, 0) + weight
+        except inspector.Hurry:
+            pass  # the slices are in place; who hasn't answered may in the next
+        finally:
+            if before != (len(session.threads.read), sum(self._counts.values())):
+                self._write()
 
     def _take_in(self, document: dict[str, Any]) -> None:
         try:
@@ -141,6 +144,9 @@ class _Recording:
         if self._raw_samples + samples <= self._most or not self._raw:
             self._raw.append(document)
             self._raw_samples += samples
+        self._write()
+
+    def _write(self) -> None:
         counts, _ = self._presented()
         self.task.write(".folded", folded.render(counts))
         if self.task.spec.get("progress"):
@@ -164,8 +170,8 @@ class _Recording:
         notes = [] if samples else ["Not enough evidence: it was idle while this was recorded."]
         if not self.exact:
             notes.append("V8 counts what it inlined as its caller's; `--mode critical` switches inlining off.")
-        if self.workers:
-            notes.append(f"Of {self.workers} worker threads as well; the `.cpuprofile` is the main thread's.")
+        if self.threads is not None:
+            notes.extend(self.threads.note(".cpuprofile"))
         if was_open:
             notes.append("The inspector was open before, and stays open.")
         self.task.write(".cpuprofile", json.dumps(cpuprofile.joined(self._raw)))
@@ -200,6 +206,6 @@ class _Recording:
             "library_samples_folded": library,
             "inlining": not self.exact,
             "inspector_was_open": was_open,
-            "workers": self.workers,
+            "workers": len(self.threads.read) if self.threads is not None else 0,
             "ended_early": self.ended,
         }

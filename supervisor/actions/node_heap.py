@@ -7,7 +7,6 @@ what was seen then (`heapprofile.refine`).
 
 from __future__ import annotations
 
-import contextlib
 import json
 import signal
 import time
@@ -22,6 +21,7 @@ from supervisor.analysis import folded, heapprofile
 from supervisor.analysis.reading import FormatError
 from supervisor.profilers import inspector, runner
 from supervisor.profilers.inspector import Gone, Hurry, Session
+from supervisor.profilers.node_threads import Threads
 from supervisor.profilers.pyspy import Failure
 from supervisor.quantities import human_bytes
 
@@ -91,7 +91,7 @@ class Follower:
         self._document: dict[str, Any] = {}
         self._workers: dict[str, heapprofile.Heap] = {}  # what each worker thread holds
         self._exact_in: dict[str, int] = {}  # and up to where its samples are exact
-        self.workers = 0
+        self._threads: Threads | None = None
         self._heap = heapprofile.Heap({}, [])
 
     def follow(self) -> None:
@@ -123,7 +123,7 @@ class Follower:
             session.call("HeapProfiler.enable")
             session.call("HeapProfiler.startSampling", samplingInterval=self.interval)
             session.threads.follow()
-            self._ask_workers(session)
+            self._greet_workers(session)
         except Hurry:
             self._frozen()
         now_s = time.monotonic()
@@ -145,8 +145,7 @@ class Follower:
                     forget_s = float("inf")
                     session.forget_optimised()
                     for key in self._workers:
-                        with contextlib.suppress(Failure):
-                            session.threads.forget_optimised(key)
+                        session.threads.forget_optimised(key)
                 if now_s >= read_s:
                     took_s = self._read(session)
                     wait_s = min(_MOST_READ_S, max(wait_s * 1.5, took_s / self._budget))
@@ -181,37 +180,45 @@ class Follower:
         if session.leaving and sum(found.counts.values()) < self.ledger.attributed_bytes:
             return took_s  # a Node that has ended holds nothing any more
         self._heap, self._document = found, document
-        self._ask_workers(session)
         self.course.stopped(took_s)
         self.course.peak_bytes = max(self.course.peak_bytes, self._rss())
         self._take_in()
-        if self.ledger.counts:
-            self.task.write(".folded", folded.render(self.ledger.counts))
+        self._write()
+        if self._workers or session.threads.found:  # the main thread's is in place: some may be silent for long
+            try:
+                self._read_workers(session)
+            finally:
+                self._take_in()
+                self._write()
         return took_s
 
-    def _ask_workers(self, session: Session) -> None:
-        """What worker threads hold; those that came since are sampled from here on. Raises Gone, Interrupted, Hurry."""
+    def _write(self) -> None:
+        if self.ledger.counts:
+            self.task.write(".folded", folded.render(self.ledger.counts))
+
+    def _greet_workers(self, session: Session) -> None:
+        """Those that are new are sampled from here on, or when they can: nobody waits. Raises Gone."""
+        self._threads = threads = session.threads
+        for key in threads.found.keys() - self._workers.keys():
+            self._workers[key] = heapprofile.Heap({}, [])
+            threads.forget_optimised(key)
+            sampling = {"samplingInterval": self.interval}
+            threads.post(key, ("HeapProfiler.enable", {}), ("HeapProfiler.startSampling", sampling))
+
+    def _read_workers(self, session: Session) -> None:
+        """What worker threads hold; who doesn't answer holds what it did before. Raises Gone, Interrupted, Hurry."""
         threads = session.threads
-        held: dict[str, heapprofile.Heap] = {}
-        for key in list(threads.found):
+        for key, answer in threads.ask("HeapProfiler.getSamplingProfile"):
             try:
-                if key not in self._workers:
-                    threads.forget_optimised(key)
-                    threads.call(key, "HeapProfiler.enable")
-                    threads.call(key, "HeapProfiler.startSampling", samplingInterval=self.interval)
-                    held[key] = heapprofile.Heap({}, [])
-                    continue
-                held[key] = self._workers[key]
-                found = heapprofile.parse(threads.call(key, "HeapProfiler.getSamplingProfile")["profile"])
-            except (Failure, FormatError, KeyError):  # it ended, or sits in code that isn't JavaScript
+                found = heapprofile.parse(answer["profile"])
+            except (FormatError, KeyError):
                 continue
             inside, outside = found.parted(self._exact_in.get(key, None if self._exact_until is None else 0))
             counts = heapprofile.refine(inside, outside) if found.samples else found.counts
-            held[key] = heapprofile.Heap(
-                {threads.marked(key, stack): size for stack, size in counts.items()}, found.samples
-            )
-        self._workers = held
-        self.workers = max(self.workers, threads.most)
+            marked = {threads.marked(key, stack): size for stack, size in counts.items()}
+            self._workers[key] = heapprofile.Heap(marked, found.samples)
+        self._workers = {key: worker for key, worker in self._workers.items() if key in threads.found}
+        self._greet_workers(session)
 
     def _take_in(self) -> None:
         heap = self._heap
@@ -237,9 +244,11 @@ class Follower:
             course.notes.append(note)
         if self.was_open:
             course.notes.append("The inspector was open before, and stays open.")
-        if self.workers:
-            course.notes.append(f"Of {self.workers} worker threads as well; the `.heapprofile` is the main thread's.")
-        course.facts = {"workers": self.workers, "heap_interval_bytes": self.interval, "interval_reason": self.reason,
+        read = 0
+        if self._threads is not None:
+            course.notes.extend(self._threads.note(".heapprofile"))
+            read = len(self._threads.read)
+        course.facts = {"workers": read, "heap_interval_bytes": self.interval, "interval_reason": self.reason,
                         "inspector_was_open": self.was_open, "node_memory": self.memory or None}  # fmt: skip
         return course
 

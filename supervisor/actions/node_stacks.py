@@ -1,7 +1,8 @@
 """`stacks` of a running Node: where its JavaScript is, and what its diagnostic report tells of heap, handles, workers.
 
 Of the report only what is listed here leaves the process: it holds the whole environment, with every secret in it.
-Its network addresses aren't resolved, which would wait for a name server.
+Its network addresses aren't resolved, which would wait for a name server. Nor is the report made where a worker thread
+doesn't answer: Node's main thread would wait for it, for as long as that one sits in a system call.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from typing import Any
 from supervisor.actions import stacks
 from supervisor.actions.task import Pass, Task
 from supervisor.profilers import inspector, kernel, runner
-from supervisor.profilers.inspector import Gone
+from supervisor.profilers.inspector import Gone, Session
 from supervisor.profilers.pyspy import Failure
 
 # https://nodejs.org/api/report.html
-_REPORT = """(() => {
+_REPORT = """((whole) => {
   const report = process.report, limit = Error.stackTraceLimit, prepare = Error.prepareStackTrace
   const kept = [report.excludeNetwork, report.excludeEnv]
   let stack, told
@@ -26,7 +27,7 @@ _REPORT = """(() => {
     stack = new Error().stack
     Error.prepareStackTrace = prepare
     report.excludeNetwork = report.excludeEnv = true
-    told = report.getReport()
+    told = whole ? report.getReport() : {}
   } finally {
     Error.stackTraceLimit = limit
     Error.prepareStackTrace = prepare
@@ -54,7 +55,7 @@ _REPORT = """(() => {
       heap: each.javascriptHeap && { usedMemory: each.javascriptHeap.usedMemory }
     }))
   })
-})()"""
+})"""
 
 
 def take(task: Task) -> dict[str, Any]:
@@ -86,7 +87,8 @@ def read(pid: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     try:
         session = inspector.attach(pid)
         try:
-            told = json.loads(session.evaluate(_REPORT))
+            silent = _silent_workers(session)
+            told = json.loads(session.evaluate(f"{_REPORT}({'false' if silent else 'true'})"))
         except inspector.Hurry:
             raise runner.Interrupted from None
         finally:
@@ -100,7 +102,15 @@ def read(pid: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     for thread in threads:
         if thread.get("os_thread_id") == pid and own:
             thread["frames"] = own
-    return threads, {**told, "inspector_was_open": session.was_open}
+    return threads, {**told, "workers_silent": silent, "inspector_was_open": session.was_open}
+
+
+def _silent_workers(session: Session) -> int:
+    """How many worker threads don't answer now. Raises Gone, and what `Session.wait` raises."""
+    session.threads.follow()
+    for _ in session.threads.ask("Runtime.getHeapUsage"):
+        pass
+    return len(session.threads.found.keys() - session.threads.read)
 
 
 def frames(sites: list[Any]) -> list[dict[str, Any]]:

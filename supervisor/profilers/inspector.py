@@ -180,6 +180,10 @@ class Session:
             self._answers.clear()  # of calls that nobody waits for any more
         return False
 
+    def post(self, method: str, **parameters: Any) -> None:
+        """Ask for something whose answer nobody waits for. Raises Gone."""
+        self._send(method, parameters)
+
     def listen(self, seconds: float) -> None:
         """Let one message come in, if any does in this time. Raises Gone, Interrupted, Hurry."""
         self._receive(seconds)

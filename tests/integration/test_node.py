@@ -141,6 +141,38 @@ def test_a_worker_thread_that_leaks_and_is_busy_is_named(start: Callable[..., An
     assert any(stack.startswith("thread (1): worker;") for stack in folded.parse(busy.read_text().splitlines()))
 
 
+def test_a_pool_of_silent_workers_does_not_keep_the_main_threads_evidence(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Asked one after the other they take longer than `until` waits."""
+    told, fifo = tmp_path / "told", tmp_path / "fifo"
+    os.mkfifo(fifo)
+    options = ["--env", "development", "--interval", "200ms", "--warning", "300M", "--critical", "310M"]
+    options += ["--profiling", "320M", "--profile-duration", "1h"]
+    run = start(options, [*NODE, str(Path(LEAK).with_name("pool.js")), str(told), str(fifo)])
+    target = run.wait_for("action.started", action="growth")["pid"]
+    assert run.wait_for("action.finished", action="stacks")["engine"] == "inspector"
+    (path,) = run.evidence("*-stacks.stacks.json")
+    assert json.loads(path.read_text())["node"]["workers_silent"] == 16  # Node's own report would wait for them
+    for kind in ("growth", "cpu-profile"):
+        until(lambda kind=kind: run.evidence(f"*-{kind}.folded"), f"a first reading of {kind}")
+    for worker in children(run.process.pid):
+        if worker != target:
+            os.kill(worker, signal.SIGINT)  # as the watcher does
+    for kind in ("growth", "cpu-profile"):
+        done = run.wait_for("action.finished", action=kind)
+        assert done["samples"] > 0, done
+        (profile,) = run.evidence(f"*-{kind}.folded")
+        stacks = folded.parse(profile.read_text().splitlines())
+        assert any(not stack.startswith("thread (") for stack in stacks), stacks
+        assert json.loads(profile.with_suffix(".meta.json").read_text())["workers"] == 1
+        assert "Of 1 of 17 worker threads as well" in profile.with_suffix(".md").read_text()
+    told.touch()
+    os.write(os.open(fifo, os.O_RDWR), bytes(16))
+    assert run.end() == 7, run.noise
+    assert run.record["suspect"]["function"] == "keepInMain", run.record["suspect"]
+
+
 def test_a_node_below_a_shell_is_profiled(start: Callable[..., Any]) -> None:
     run = start(["--cpu", "--duration", "2s", "--json"], ["sh", "-c", f"node --inspect-port=0 {LEAK} 60; exit 3"],
                 subcommand="profile")  # fmt: skip
