@@ -118,8 +118,10 @@ def test_options_of_315(tmp_path: Path, option: str, engine: str) -> None:
         piece = chosen.record(process.pid, plan, 0.6, meter)
     stacks = ";".join(piece.counts)
     assert "add_numbers" in stacks
-    # py-spy's native frames of a lock don't tell it that the thread waits
-    assert option == "native" or ("wait_for_nothing" in stacks) == (option == "idle")
+    if (
+        engine == "profiling.sampling"
+    ):  # py-spy, which doesn't stop it, may take a thread for busy that is about to wait
+        assert ("wait_for_nothing" in stacks) == (option == "idle")
     assert (f"thread ({process.pid})" in stacks) == (option == "threads")
 
 
@@ -186,7 +188,9 @@ def test_stacks(start: Callable[..., Any], version: str) -> None:
     document = json.loads(path.read_text())
     assert document["engine"] == "py-spy"
     names = {thread["thread_name"]: [frame["name"] for frame in thread["frames"]] for thread in document["threads"]}
-    assert "Work.go_on" in names["MainThread"] and "wait_for_nothing" in names["waits"]
+    # What runs is read without stopping it, so the outermost frames may be missing; what waits is whole.
+    assert any(name == "Work.go_on" or "add_numbers" in name for name in names["MainThread"]), names
+    assert "wait_for_nothing" in names["waits"]
 
 
 @pytest.mark.skipif(FREE_THREADED not in os.environ, reason=f"{FREE_THREADED} names no interpreter")
