@@ -90,22 +90,21 @@ def parse_ship(text: str) -> str:
 
 def parse_endpoint(text: str) -> str:
     """A base URL for OTLP, or `env`: what OTEL_EXPORTER_OTLP_ENDPOINT and its like say."""
-    if text == "env":
-        return text
-    try:
-        return parse_url(text, ("https", "http"))
-    except BadValue as error:
-        raise BadValue(f"{error}, or env for what OTEL_EXPORTER_OTLP_ENDPOINT says") from None
+    return _word_or_url(text, "env", "what OTEL_EXPORTER_OTLP_ENDPOINT says", ("https", "http"))
 
 
 def parse_pprof(text: str) -> str:
     """Where a program serves Go's profiles, or `auto`: one of the ports that it listens on."""
-    if text == "auto":
+    return _word_or_url(text, "auto", "the ports that the process listens on", ("http", "https"))
+
+
+def _word_or_url(text: str, word: str, meaning: str, schemes: tuple[str, ...]) -> str:
+    if text == word:
         return text
     try:
-        return parse_url(text, ("http", "https"))
+        return parse_url(text, schemes)
     except BadValue as error:
-        raise BadValue(f"{error}, or auto for the ports that the process listens on") from None
+        raise BadValue(f"{error}, or {word} for {meaning}") from None
 
 
 def masked_url(text: str) -> str:
