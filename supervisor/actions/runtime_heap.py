@@ -10,7 +10,7 @@ from supervisor.actions import cpu_report, heap_report
 from supervisor.actions.task import Skip, Task
 from supervisor.analysis import folded, markdown
 from supervisor.proc_tree import PAGE_BYTES
-from supervisor.profilers import dotnet, gopprof
+from supervisor.profilers import dotnet, gopprof, samplers
 from supervisor.profilers.pyspy import Failure
 from supervisor.quantities import human_bytes, human_percent
 
@@ -48,33 +48,9 @@ def of_go(task: Task) -> dict[str, Any]:
     if first is not None and held:
         notes.insert(0, f"{first.function} allocated {human_percent(first.self_weight / held)} of what it holds.")
     reason = f"the program serves net/http/pprof at {source.shown}"
-    facts = {
-        "engine": "pprof",
-        "engine_reason": reason,
-        "engine_refused": None,
-        "samples": len(counts),
-        "errors": 0,
-        "bytes": held,
-        "collected": collected,
-    }
-    size = human_bytes(held)
-    heap_report.publish(
-        task,
-        task.pid,
-        counts,
-        title=f"Heap of process {task.pid}",
-        basis=f"{size} held",
-        head=[("Held", size)],
-        notes=notes,
-        sections=(),
-        facts=facts,
-    )
-    return {
-        "engine": "pprof",
-        "samples": len(counts),
-        "bytes": held,
-        "top": cpu_report.top(folded.fold_library(counts)[0]),
-    }
+    facts = {"engine": "pprof", "engine_reason": reason, "engine_refused": None, "samples": len(counts), "errors": 0,
+             "bytes": held, "collected": collected}  # fmt: skip
+    return _published(task, counts, facts, "held", notes, shown=folded.fold_library(counts)[0])
 
 
 def of_dotnet(task: Task) -> dict[str, Any]:
@@ -84,9 +60,7 @@ def of_dotnet(task: Task) -> dict[str, Any]:
     headroom = task.spec.get("headroom_bytes")
     needs = max(_GCDUMP_ROOM_BYTES, _rss_bytes(task.pid) // _GCDUMP_SHARE)
     if headroom is not None and headroom < needs:
-        left, needed = human_bytes(headroom), human_bytes(needs)
-        said = f"{left} are left below the limit, and the walk over its heap may take {needed}"
-        raise _skip(Failure("no-headroom", said, "guard run --warning 50% -- COMMAND"), ".NET")
+        raise _skip(samplers.no_headroom(headroom, needs, "the walk over its heap"), ".NET")
     try:
         types = dotnet.histogram(task.pid)
     except Failure as failure:
@@ -106,18 +80,26 @@ def of_dotnet(task: Task) -> dict[str, Any]:
     facts = {"engine": "dotnet-gcdump", "engine_reason": "it is a .NET, and dotnet-gcdump is there",
              "engine_refused": None, "samples": sum(count for count, _ in types.values()), "errors": 0,
              "bytes": held, "collected": True}  # fmt: skip
+    return _published(task, counts, facts, "reachable", notes, ("\n".join(lines),))
+
+
+def _published(
+    task: Task,
+    counts: folded.Counts,
+    facts: dict[str, Any],
+    how: str,
+    notes: list[str],
+    sections: tuple[str, ...] = (),
+    shown: folded.Counts | None = None,
+) -> dict[str, Any]:
+    """Put it in place; the result, whose top is of `shown` where that isn't all."""
+    size = human_bytes(facts["bytes"])
     heap_report.publish(
-        task,
-        task.pid,
-        counts,
-        title=f"Heap of process {task.pid}",
-        basis=f"{size} reachable",
-        head=[("Held", size)],
-        notes=notes,
-        sections=("\n".join(lines),),
-        facts=facts,
-    )
-    return {"engine": "dotnet-gcdump", "samples": facts["samples"], "bytes": held, "top": cpu_report.top(counts)}
+        task, task.pid, counts, title=f"Heap of process {task.pid}", basis=f"{size} {how}", head=[("Held", size)],
+        notes=notes, sections=sections, facts=facts,
+    )  # fmt: skip
+    told = {key: facts[key] for key in ("engine", "samples", "bytes")}
+    return {**told, "top": cpu_report.top(counts if shown is None else shown)}
 
 
 def _skip(failure: Failure, what: str) -> Skip:

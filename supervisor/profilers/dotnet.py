@@ -17,6 +17,7 @@ import stat
 import tempfile
 import time
 
+from supervisor import sooner
 from supervisor.analysis import folded, speedscope
 from supervisor.analysis.reading import FormatError
 from supervisor.profilers import pace, recorder, runner, stdlib
@@ -166,7 +167,7 @@ def explain(tool: str, done: runner.Completed, pid: int) -> Failure:
     if done.hung:
         return Failure(f"{tool}-hung", said or "no end before the deadline", hint)
     if not os.path.isdir(f"/proc/{pid}"):
-        return Failure("target-gone", said or "the process is gone", "guard run --interval 500ms -- COMMAND")
+        return Failure("target-gone", said or "the process is gone", sooner.HINT)
     return Failure(f"{tool}-failed", said or f"exit code {done.code}", hint)
 
 
@@ -204,13 +205,10 @@ def _is_stale(entry: os.DirEntry[str], since_s: float) -> bool:
         return all(each.stat(follow_symlinks=False).st_mtime <= since_s for each in inner)
 
 
-class Trace:
+class Trace(recorder.Engine):
     """dotnet-trace, a slice at a time: the runtime itself samples its managed stacks. Raises Failure."""
 
     name = "dotnet-trace"
-    last_resort = False
-    why: str | None = None
-    start_s = 0.0
 
     def __init__(self, pid: int) -> None:
         self.program = find(self.name)
@@ -248,5 +246,5 @@ class Trace:
         except FormatError as error:
             raise Failure("dotnet-trace-garbage", f"{self.name}: {error}"[:300], f"{self.name} --version") from error
         piece = recorder.Piece(self.name, counts, plan, done, meter, asked_s, elapsed_s)
-        piece.seconds, piece.ticks, piece.ticks_known, piece.late = float(asked_s), rate_hz * asked_s, True, False
+        piece.sampled_by_clock(float(asked_s))
         return piece

@@ -9,13 +9,10 @@ from supervisor.profilers import gopprof, pace, recorder, runner
 _SLACK_S = 5.0
 
 
-class GoProfile:
+class GoProfile(recorder.Engine):
     """The profiler in Go's runtime: nobody stops, and functions that were inlined are told. Raises Failure."""
 
     name = "pprof"
-    last_resort = False
-    why: str | None = None
-    start_s = 0.0
 
     def __init__(self, pid: int, wanted: str) -> None:
         self._pid = pid
@@ -41,6 +38,5 @@ class GoProfile:
         plan = pace.Plan(pace.Way(True, False), rate_hz, plan.threads, "the rate of Go's own profiler")
         done = runner.Completed(0, b"", "", hung=False, interrupted=False, cut=False, cpu_s=0.0)
         piece = recorder.Piece(self.name, reading.stacks or {}, plan, done, meter, asked_s, elapsed_s)
-        piece.seconds = reading.seconds or float(asked_s)
-        piece.ticks, piece.ticks_known, piece.late = rate_hz * piece.seconds, True, False
+        piece.sampled_by_clock(reading.seconds or float(asked_s))
         return piece

@@ -13,13 +13,10 @@ _STOP_S = 0.02
 _METER_EVERY_S = 0.1
 
 
-class Native:
+class Native(recorder.Engine):
     """The native stacks of a process's running threads; waiting ones aren't touched. Raises Failure."""
 
     name = "native stacks"
-    last_resort = False  # perf may be let in where ptrace isn't
-    why: str | None = None
-    start_s = 0.0
 
     def __init__(self, pid: int) -> None:
         self._pid = pid

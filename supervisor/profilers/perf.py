@@ -12,6 +12,7 @@ import re
 import shutil
 import time
 
+from supervisor import sooner
 from supervisor.analysis import folded
 from supervisor.profilers import native, pace, permission, recorder, runner
 from supervisor.profilers.pyspy import Failure
@@ -107,7 +108,7 @@ def explain(stderr: str, code: int, *, hung: bool, pid: int) -> Failure:
     if hung:
         return Failure("perf-hung", said or "no end before the deadline", hint)
     if not os.path.isdir(f"/proc/{pid}") or "no such process" in said.lower():
-        return Failure("target-gone", said or "the process is gone", "guard run --interval 500ms -- COMMAND")
+        return Failure("target-gone", said or "the process is gone", sooner.HINT)
     if any(words in said.lower() for words in _REFUSED):
         return Failure("perf-refused", said, permission.perf_hint())
     if code == 127 or "not found for kernel" in said:  # Ubuntu's wrapper
@@ -115,13 +116,10 @@ def explain(stderr: str, code: int, *, hung: bool, pid: int) -> Failure:
     return Failure("perf-failed", said or f"exit code {code}", hint)
 
 
-class Perf:
+class Perf(recorder.Engine):
     """perf record and perf script, a slice at a time. Raises Failure."""
 
     name = "perf"
-    last_resort = False
-    why: str | None = None
-    start_s = 0.0
 
     def __init__(self) -> None:
         self.program = find()
@@ -129,10 +127,6 @@ class Perf:
     def ways(self, nonblocking: bool) -> tuple[pace.Way, ...]:
         """The kernel reads stacks."""
         return (pace.Way(True, False),)
-
-    def serves(self, pid: int) -> bool:
-        """Any process."""
-        return True
 
     def record(self, pid: int, plan: pace.Plan, seconds: float, meter: recorder.Meter) -> recorder.Piece:
         """One slice. Raises Failure."""
@@ -159,9 +153,7 @@ class Perf:
             raise explain(told.stderr, told.code, hung=told.hung, pid=pid)
         counts = parse(told.stdout.decode("utf-8", "replace"), pid)
         piece = recorder.Piece(self.name, counts, plan, done, meter, max(1, round(seconds)), elapsed_s)
-        piece.seconds = min(seconds, elapsed_s)
-        piece.ticks, piece.ticks_known = plan.rate_hz * piece.seconds, True
-        piece.late = False
+        piece.sampled_by_clock(min(seconds, elapsed_s))
         piece.cpu_s += told.cpu_s
         return piece
 

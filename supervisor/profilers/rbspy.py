@@ -11,6 +11,7 @@ import shutil
 import time
 from typing import Any
 
+from supervisor import sooner
 from supervisor.analysis import folded
 from supervisor.profilers import kernel, pace, permission, recorder, runner
 from supervisor.profilers.pyspy import Failure
@@ -98,7 +99,7 @@ def explain(stderr: str, code: int, *, hung: bool, pid: int) -> Failure:
     if hung:
         return Failure("rbspy-hung", said or "no answer before the deadline", hint)
     if not os.path.isdir(f"/proc/{pid}") or "no such process" in low or "isn't running" in low:
-        return Failure("target-gone", said or "the process is gone", "guard run --interval 500ms -- COMMAND")
+        return Failure("target-gone", said or "the process is gone", sooner.HINT)
     if "permission denied" in low or "not permitted" in low:
         return Failure("ptrace-refused", said, permission.ptrace_hint())
     if any(words in low for words in _NEWER):
@@ -117,13 +118,10 @@ def _run(argv: list[str], deadline_s: float, **more: Any) -> runner.Completed:
     return done
 
 
-class Rbspy:
+class Rbspy(recorder.Engine):
     """rbspy record, a slice at a time, without stopping the process. Raises Failure."""
 
     name = "rbspy"
-    last_resort = False
-    why: str | None = None
-    start_s = 0.0
 
     def __init__(self) -> None:
         self.program = find()
@@ -131,10 +129,6 @@ class Rbspy:
     def ways(self, nonblocking: bool) -> tuple[pace.Way, ...]:
         """It sees the thread that holds Ruby's lock."""
         return (pace.Way(True, True),)
-
-    def serves(self, pid: int) -> bool:
-        """Any process: it tells itself what it can't read."""
-        return True
 
     def record(self, pid: int, plan: pace.Plan, seconds: float, meter: recorder.Meter) -> recorder.Piece:
         """One slice. Raises Failure."""

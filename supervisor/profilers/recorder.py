@@ -12,26 +12,32 @@ from supervisor.profilers import interpreter, lent, pace, pyspy, runner, stdlib
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Protocol
+    from typing import Any
 
-    class Engine(Protocol):
-        """A profiler that records slices; `last_resort`: none that is tried after it gives more."""
 
-        name: str
-        last_resort: bool
-        why: str | None
-        """Why it is this one and not the one that is tried first."""
-        start_s: float
-        """Processor time that its start takes, beyond what the pace leaves room for."""
+class Engine:
+    """A profiler that records slices; `last_resort`: none that is tried after it gives more.
 
-        def ways(self, nonblocking: bool) -> tuple[pace.Way, ...]:
-            """How it can take samples, the most truthful first."""
+    `why`: why it is this one and not the one that is tried first. `start_s`: processor time that its start takes,
+    beyond what the pace leaves room for.
+    """
 
-        def serves(self, pid: int) -> bool:
-            """Whether it still is the engine for this process."""
+    name = ""
+    last_resort = False
+    why: str | None = None
+    start_s = 0.0
 
-        def record(self, pid: int, plan: pace.Plan, seconds: float, meter: Meter) -> Piece:
-            """One slice. Raises Failure."""
+    def ways(self, nonblocking: bool) -> tuple[pace.Way, ...]:
+        """How it can take samples, the most truthful first."""
+        raise NotImplementedError
+
+    def serves(self, pid: int) -> bool:
+        """Whether it still is the engine for this process: any, where it tells itself what it can't read."""
+        return True
+
+    def record(self, pid: int, plan: pace.Plan, seconds: float, meter: Meter) -> Piece:
+        """One slice. Raises Failure."""
+        raise NotImplementedError
 
 
 _SLACK_S = 8.0
@@ -176,18 +182,22 @@ class Piece:
         self.ticks_known, self.ticks, self.seconds = True, ticks, seconds
         self.late = self.late or (seconds >= 0.5 and ticks < 0.9 * self.plan.rate_hz * seconds - 2)
 
+    def sampled_by_clock(self, seconds: float) -> None:
+        """Its profiler kept the plan's rate by a clock of its own, for so long."""
+        self.ticks_known, self.ticks, self.seconds = True, self.plan.rate_hz * seconds, seconds
+        self.late = False
+
     @property
     def samples(self) -> int:
         """Stacks that were counted."""
         return sum(self.counts.values())
 
 
-class PySpy:
+class PySpy(Engine):
     """py-spy: any Python up to the newest it knows."""
 
     name = "py-spy record"
     last_resort = True
-    start_s = 0.0
 
     def __init__(self, options: Options, why: str | None = None) -> None:
         self.program = pyspy.find()
@@ -199,10 +209,6 @@ class PySpy:
         """Stopping the target or not, all threads or the GIL's holder."""
         options = self._options
         return pace.ways(gil=options.gil, idle=options.idle, native=options.native, nonblocking=nonblocking)
-
-    def serves(self, pid: int) -> bool:
-        """Always: it tells itself what it can't read."""
-        return True
 
     def record(self, pid: int, plan: pace.Plan, seconds: float, meter: Meter) -> Piece:
         """One run into an unnamed file. Raises Failure.
@@ -261,12 +267,10 @@ def without_empty(lines: list[str]) -> tuple[list[str], int]:
     return kept, empty
 
 
-class Stdlib:
+class Stdlib(Engine):
     """The standard library's own, from Python 3.15 on."""
 
     name = stdlib.ENGINE
-    last_resort = False
-    why: str | None = None
     start_s = stdlib.START_S
 
     def __init__(self, found: interpreter.Interpreter, options: Options) -> None:

@@ -86,11 +86,16 @@ def _with_room(maker: Maker, name: str, needs_bytes: int, room_bytes: int | None
         return maker
 
     def refused() -> Engine:
-        left, needed = human_bytes(room_bytes), human_bytes(needs_bytes)
-        said = f"{left} are left below the limit, and {name} may take {needed}"
-        raise Failure("no-headroom", said, "guard run --warning 50% -- COMMAND")
+        raise no_headroom(room_bytes, needs_bytes, name)
 
     return refused
+
+
+def no_headroom(left_bytes: int, needed_bytes: int, what: str) -> Failure:
+    """The memory limit leaves less than `what` may take."""
+    left, needed = human_bytes(left_bytes), human_bytes(needed_bytes)
+    said = f"{left} are left below the limit, and {what} may take {needed}"
+    return Failure("no-headroom", said, "guard run --warning 50% -- COMMAND")
 
 
 def possible() -> bool:

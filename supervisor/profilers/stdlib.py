@@ -10,6 +10,7 @@ import json
 import os
 import stat
 
+from supervisor import sooner
 from supervisor.analysis import folded
 from supervisor.profilers import interpreter, permission
 from supervisor.profilers.pyspy import Failure
@@ -138,7 +139,7 @@ def explain(stderr: str, code: int, failed: int, *, hung: bool, pid: int, hint: 
     if code < 0:
         return Failure("profiler-killed" if code == -9 else "profiler-crashed", f"ended by signal {-code}", hint)
     if not os.path.isdir(f"/proc/{pid}") or "cannot find the process" in low:
-        return Failure("target-gone", "the process is gone", "guard run --interval 500ms -- COMMAND")
+        return Failure("target-gone", "the process is gone", sooner.HINT)
     if "permission" in low or "operation not permitted" in low:
         return Failure("ptrace-refused", "it may not read the target's memory", permission.ptrace_hint())
     if failed:

@@ -13,7 +13,7 @@ import subprocess
 import time
 from typing import Any
 
-from supervisor import cgroup, installing
+from supervisor import cgroup, installing, sooner
 from supervisor.profilers import interpreter, kernel, permission, runner, stdlib
 from supervisor.profilers.pyspy import Failure
 
@@ -66,7 +66,7 @@ class Reader:
             if answer.get("error") == "PermissionError":
                 raise Failure("ptrace-refused", said, permission.ptrace_hint())
             if not os.path.isdir(f"/proc/{self.pid}"):
-                raise Failure("target-gone", said, "guard run --interval 500ms -- COMMAND")
+                raise Failure("target-gone", said, sooner.HINT)
         raise Failure("profiler-failed", said, self._hint)
 
     def close(self) -> None:
