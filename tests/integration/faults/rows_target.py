@@ -111,9 +111,9 @@ def burst(scene: Scene) -> None:
      "a pid namespace whose last pid is set, a stacks action that waits", "action.skipped",
      {"action": "cpu-profile", "reason": "the process is gone"}, needs="root pids")  # fmt: skip
 def reuse(scene: Scene) -> None:
-    gate = scene.folder / "gate"
+    gate, reached = scene.folder / "gate", scene.folder / "reached"
     os.mkfifo(gate)
-    script = f"#!/bin/sh\ncase $1 in dump) read line <{gate};; esac\nexit 1\n"
+    script = f"#!/bin/sh\ncase $1 in dump) echo here >>{reached}; read line <{gate};; esac\nexit 1\n"
     scene.begin(**crippled(scene, script), before=["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"])
     inside = scene.wait_for("run.started")["pid"]
     (outer,) = Path(f"/proc/{scene.process.pid}/task/{scene.process.pid}/children").read_text().split()
@@ -123,7 +123,8 @@ def reuse(scene: Scene) -> None:
     child = scene.ask("child 160")
     assert inside < int(child)
     scene.wait_for("state.changed", to="profiling", guilty_pid=int(child))
-    scene.wait_for("action.started", action="stacks")
+    both = "here\n" * 2  # the growth action and the stacks action, each at the gate
+    scene.until(lambda: reached.exists() and reached.read_text() == both, "they never came to their tool")
     assert scene.ask("reuse 160") == child
     samples = scene.paths("monitored/*/flight.jsonl")[0]
     size = samples.stat().st_size
