@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable
 
 from supervisor.profilers import dotnet, engine, gopprof, node, perf, rbspy, runner
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure
 from supervisor.tryout import Scene, Verdict, absent, refused, works
 
 _HZ = 99

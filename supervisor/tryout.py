@@ -21,7 +21,7 @@ from typing import NoReturn
 from supervisor import libc, sample
 from supervisor.model import Process
 from supervisor.profilers import runner
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure
 
 WORKS, REFUSED, ABSENT = "works", "refused", "absent"
 LEAKING_FUNCTION = "take_memory"

@@ -13,6 +13,8 @@ import signal
 import sys
 from typing import Any
 
+from supervisor.profilers.failure import Failure
+
 
 def main(argument: str) -> int:
     """Do what the spec says; the result goes to stdout as one JSON line. Always 0 but for a bug."""
@@ -26,7 +28,7 @@ def main(argument: str) -> int:
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     from supervisor import libc, sooner
     from supervisor.actions.task import Task
-    from supervisor.profilers import lent, pyspy, runner
+    from supervisor.profilers import lent, runner
 
     if (memory_fd := spec.pop("memory_fd", None)) is not None:
         lent.keep(spec["pid"], memory_fd)
@@ -50,7 +52,7 @@ def main(argument: str) -> int:
             result |= _module(task.kind).take(task)
         finally:  # one that comes now must not cut off the telling of what came out
             signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
-    except pyspy.Failure as failure:
+    except Failure as failure:
         result |= {"outcome": "failed", "reason": failure.reason, "said": failure.said, "hint": failure.hint}
     except runner.Interrupted:
         result |= {"outcome": "failed", "reason": "interrupted", "said": "guard ended it", "hint": ""}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from supervisor.actions.task import Skip, Task
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure
 
 
 def cpu(task: Task) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from supervisor.actions.task import Task, Turn
 from supervisor.analysis import folded
 from supervisor.proc_tree import ProcTree
 from supervisor.profilers import engine, interpreter, matters, pace, recorder, runner, samplers
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure
 
 SLICE_S = 3
 _FIRST_S = 1  # of a profile: the plan rests on a guess until something was measured

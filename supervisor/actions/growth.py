@@ -21,7 +21,8 @@ from supervisor.actions import following, growth_report, stacks
 from supervisor.actions.ledger import STEP_BYTES, Ledger
 from supervisor.actions.task import Pass, Task
 from supervisor.analysis import folded
-from supervisor.profilers import faults, permission, pyspy, runner
+from supervisor.profilers import faults, permission, runner
+from supervisor.profilers.failure import Failure
 from supervisor.profilers.syscalls import SyscallTrap
 from supervisor.profilers.traps import NoTrap, StopTrap, Trap
 
@@ -46,7 +47,7 @@ def take(task: Task) -> dict[str, Any]:
     try:
         task.check_target()
         threads = stacks.dump(task.pid, nonblocking=True)  # refuses early, with its reason
-    except pyspy.Failure as failure:
+    except Failure as failure:
         if failure.reason in stacks.UNREADABLE:
             raise Pass.of(failure) from failure
         if frozen_by_watcher:
@@ -178,7 +179,7 @@ class Follower:
             return False
         try:
             self.write_frame()
-        except pyspy.Failure as failure:
+        except Failure as failure:
             self.course.failed(f"{failure.reason}: {failure.said}")
         return True
 
@@ -213,7 +214,7 @@ class Follower:
                 caught = (stack, held) if stack else None
                 if caught is not None and finish is not None:
                     self._write_before_release(caught, whole=finish)
-        except pyspy.Failure as failure:
+        except Failure as failure:
             self.course.failed(f"{failure.reason}: {failure.said}")
             if failure.reason in ("target-gone", "py-spy-missing"):
                 raise ProcessLookupError from None

@@ -17,7 +17,7 @@ from supervisor.actions.task import Task
 from supervisor.analysis import census
 from supervisor.analysis.census import Row
 from supervisor.profilers import agent, remote, runner
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure
 from supervisor.quantities import human_bytes
 
 SUFFIX = ".census.json"

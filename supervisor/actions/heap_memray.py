@@ -9,7 +9,7 @@ from supervisor.actions import heap_report
 from supervisor.actions.task import Task
 from supervisor.analysis import folded
 from supervisor.profilers import agent, memray
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure
 from supervisor.quantities import human_bytes
 
 SUFFIX = ".memray"

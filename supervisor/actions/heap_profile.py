@@ -11,7 +11,7 @@ from supervisor.actions.heap_agent import Heap
 from supervisor.actions.task import Pass, Skip, Task, Turn
 from supervisor.proc_tree import ProcTree
 from supervisor.profilers import agent, engine, matters, runner
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure
 
 _BETWEEN_S = 3.0
 _RETRY_S = 0.05

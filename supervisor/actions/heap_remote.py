@@ -8,7 +8,7 @@ from supervisor.actions import heap_agent, heap_profile
 from supervisor.actions.heap_agent import Heap
 from supervisor.actions.task import Pass, Task
 from supervisor.profilers import agent, remote
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure
 
 _HELLO_S = 10.0
 _HASTE_S = 4.0  # in a run other evidence waits behind this

@@ -12,7 +12,7 @@ from typing import Any
 
 from supervisor import libc
 from supervisor.actions.task import Task
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure
 
 _MOST_OUTPUT = 500  # characters that are told, the last ones: a log line keeps no more
 _GRACE_S = 2.0

@@ -13,9 +13,9 @@ from supervisor.actions.task import Skip, Task
 from supervisor.analysis import cpuprofile, folded
 from supervisor.analysis.reading import FormatError
 from supervisor.profilers import inspector, node_threads, runner
+from supervisor.profilers.failure import Failure
 from supervisor.profilers.inspector import Gone, Session
 from supervisor.profilers.node_threads import Threads
-from supervisor.profilers.pyspy import Failure
 
 SLICE_S = 3.0
 _FOREVER_S = 10**9

@@ -20,9 +20,9 @@ from supervisor.actions.task import Pass, Task
 from supervisor.analysis import folded, heapprofile
 from supervisor.analysis.reading import FormatError
 from supervisor.profilers import inspector, runner
+from supervisor.profilers.failure import Failure
 from supervisor.profilers.inspector import Gone, Hurry, Session
 from supervisor.profilers.node_threads import Threads
-from supervisor.profilers.pyspy import Failure
 from supervisor.quantities import human_bytes
 
 LEAST_INTERVAL = 64 << 10  # bytes: each sample that is held costs V8 some 200 bytes and a handle

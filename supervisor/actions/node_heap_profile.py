@@ -13,8 +13,8 @@ from supervisor.actions.node_heap import Follower
 from supervisor.actions.task import Skip, Task
 from supervisor.analysis import folded
 from supervisor.profilers import runner
+from supervisor.profilers.failure import Failure
 from supervisor.profilers.inspector import Hurry, Session
-from supervisor.profilers.pyspy import Failure
 from supervisor.quantities import human_bytes
 
 # V8 builds the whole graph beside the heap before it writes the first byte; DevTools' own advice is twice the heap.

@@ -12,8 +12,8 @@ from typing import Any
 from supervisor.actions import stacks
 from supervisor.actions.task import Pass, Task
 from supervisor.profilers import inspector, kernel, runner
+from supervisor.profilers.failure import Failure
 from supervisor.profilers.inspector import Gone, Session
-from supervisor.profilers.pyspy import Failure
 
 # https://nodejs.org/api/report.html
 _REPORT = """((whole) => {

@@ -12,7 +12,7 @@ from supervisor import files, messages
 from supervisor.actions import posting
 from supervisor.actions.task import Task
 from supervisor.addresses import masked_url
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure
 
 _MOST_FILES = 64
 _MOST_BYTES = 65536

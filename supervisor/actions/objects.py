@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from supervisor.profilers import engine, java
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure
 from supervisor.quantities import human_bytes
 
 _MOST = 20

@@ -6,8 +6,9 @@ from typing import Any
 
 from supervisor.actions import stacks
 from supervisor.actions.task import Pass, Task
-from supervisor.profilers import gopprof, java, kernel, pyspy, rbspy
+from supervisor.profilers import gopprof, java, kernel, rbspy
 from supervisor.profilers import native as machine
+from supervisor.profilers.failure import Failure
 from supervisor.quantities import human_bytes
 
 # All goroutines as text: the program doubles a buffer for it up to 64 MiB.
@@ -19,7 +20,7 @@ def of_java(task: Task) -> dict[str, Any]:
     task.check_target()
     try:
         return _written(task, "jcmd", java.threads(task.pid))
-    except pyspy.Failure as failure:
+    except Failure as failure:
         raise Pass.of(failure) from failure
 
 
@@ -35,7 +36,7 @@ def of_go(task: Task) -> dict[str, Any]:
     try:
         source = gopprof.find(task.pid, task.go_pprof)
         text = source.fetch("goroutine?debug=2").decode("utf-8", "replace")
-    except pyspy.Failure as failure:
+    except Failure as failure:
         raise Pass.of(failure, "pprof") from failure
     threads, told = gopprof.goroutines(task.pid, text)
     if not threads:
@@ -49,7 +50,7 @@ def of_ruby(task: Task) -> dict[str, Any]:
     _running(task)
     try:
         return _written(task, "rbspy", rbspy.threads(task.pid))
-    except pyspy.Failure as failure:
+    except Failure as failure:
         raise Pass.of(failure, "rbspy") from failure
 
 
@@ -66,7 +67,7 @@ def native(task: Task) -> dict[str, Any]:
         raise Pass("machine-unknown", "guard unwinds x86-64 only", "")
     try:
         found = machine.threads(task.pid)
-    except pyspy.Failure as failure:
+    except Failure as failure:
         raise Pass.of(failure) from failure
     except OSError as error:
         raise Pass("ptrace-refused", f"ptrace: {error.strerror}", "guard doctor") from error

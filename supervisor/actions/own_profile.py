@@ -12,7 +12,7 @@ from supervisor.actions.task import Task
 from supervisor.analysis import cpuprofile
 from supervisor.analysis.reading import FormatError
 from supervisor.profilers import engine, runner
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure
 
 _LOOK_S = 0.1
 _MOST_FILES = 50

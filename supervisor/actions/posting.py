@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from supervisor.addresses import masked_url
 from supervisor.linklocal import is_link_local
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure
 from supervisor.version import VERSION
 
 _TRIES = 4

@@ -14,7 +14,7 @@ from supervisor import pyroscope
 from supervisor.actions import posting
 from supervisor.actions.task import Task
 from supervisor.addresses import masked_url
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure
 
 _MOST_BYTES = 64 << 20
 

@@ -11,7 +11,7 @@ from supervisor.actions.task import Skip, Task
 from supervisor.analysis import folded, markdown
 from supervisor.proc_tree import PAGE_BYTES
 from supervisor.profilers import dotnet, gopprof, samplers
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure
 from supervisor.quantities import human_bytes, human_percent
 
 # A collection before makes the profile true of now; of a large heap it takes the program's processors for long.

@@ -7,6 +7,7 @@ from typing import Any
 
 from supervisor.actions.task import Pass, Task
 from supervisor.profilers import lent, permission, pyspy, runner, unwinder
+from supervisor.profilers.failure import Failure
 
 DEADLINE_S = 5.0
 # py-spy can't read these; what the kernel tells of their threads is had all the same.
@@ -24,7 +25,7 @@ def take(task: Task) -> dict[str, Any]:
     refused: list[dict[str, str]] = []
     try:
         dumped = _dump_running(task.pid) if nonblocking else dump(task.pid, nonblocking=False)
-    except pyspy.Failure as failure:
+    except Failure as failure:
         if failure.reason in UNREADABLE:
             raise Pass.of(failure) from failure
         # Where ptrace is refused or somebody else traces, py-spy can often still read without stopping.
@@ -64,7 +65,7 @@ def _dump_running(pid: int) -> list[dict[str, Any]]:
     for _ in range(_TRIES - 1):
         try:
             return dump(pid, nonblocking=True)
-        except pyspy.Failure as failure:
+        except Failure as failure:
             if failure.reason != "profiler-failed":
                 raise
     return dump(pid, nonblocking=True)
@@ -84,13 +85,13 @@ def dump(pid: int, *, nonblocking: bool) -> list[dict[str, Any]]:
         return known.threads()
     try:
         return _by_py_spy(pid, nonblocking=nonblocking)
-    except pyspy.Failure as failure:
+    except Failure as failure:
         if failure.reason not in _OTHERS:
             raise
         try:
             return unwinder.first(pid)
-        except pyspy.Failure as other:
-            raise pyspy.Failure(failure.reason, f"{failure.said}; {other.said}", failure.hint) from other
+        except Failure as other:
+            raise Failure(failure.reason, f"{failure.said}; {other.said}", failure.hint) from other
 
 
 def _by_py_spy(pid: int, *, nonblocking: bool) -> list[dict[str, Any]]:
@@ -104,7 +105,7 @@ def _by_py_spy(pid: int, *, nonblocking: bool) -> list[dict[str, Any]]:
     try:
         done = runner.run(pyspy.dump_argv(program, pid, nonblocking=nonblocking), DEADLINE_S, loan=loan)
     except OSError as error:
-        raise pyspy.Failure("profiler-not-started", str(error), f"{program} --version") from error
+        raise Failure("profiler-not-started", str(error), f"{program} --version") from error
     if done.interrupted:
         raise runner.Interrupted
     if done.code != 0 or done.hung:
@@ -114,4 +115,4 @@ def _by_py_spy(pid: int, *, nonblocking: bool) -> list[dict[str, Any]]:
         return [thread for thread in threads if isinstance(thread["frames"], list)]
     except (ValueError, TypeError, KeyError) as error:
         said = done.stdout[:80].decode("utf-8", "replace")
-        raise pyspy.Failure("profiler-garbage", f"not JSON: {said!r}", f"{program} dump --json --pid {pid}") from error
+        raise Failure("profiler-garbage", f"not JSON: {said!r}", f"{program} dump --json --pid {pid}") from error

@@ -9,9 +9,9 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from supervisor import files, sample, sooner
+from supervisor import files, sample
 from supervisor.model import SECRET
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure, gone
 
 SCHEMA_VERSION = 1
 
@@ -89,7 +89,7 @@ class Task:
         process = sample.read_process(self.pid)
         ticks = self.spec.get("start_ticks")
         if process is None or process.state in ("Z", "X") or (ticks and process.start_ticks != ticks):
-            raise Failure("target-gone", f"process {self.pid} is gone", sooner.HINT)
+            raise gone(self.pid)
         return process.state in ("T", "t")
 
     def write(self, suffix: str, text: str | bytes | Iterable[bytes]) -> None:

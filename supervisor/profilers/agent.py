@@ -9,9 +9,9 @@ import struct
 import time
 from typing import Any
 
-from supervisor import sample, sooner
+from supervisor import sample
 from supervisor.profilers import engine
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure, gone
 
 VARIABLE = b"_GUARD_AGENT"
 RUN_HINT = "guard run --heap-agent census -- COMMAND"
@@ -135,7 +135,7 @@ def _ended(pid: int) -> bool:
 
 
 def _gone(pid: int) -> Failure:
-    return Failure("target-gone", f"process {pid} ended before its heap could be counted", sooner.HINT)
+    return gone(pid, f"process {pid} ended before its heap could be counted")
 
 
 def why_silent(command: list[str], is_armed: bool | None) -> Failure:

@@ -17,11 +17,10 @@ import stat
 import tempfile
 import time
 
-from supervisor import sooner
 from supervisor.analysis import folded, speedscope
 from supervisor.analysis.reading import FormatError
 from supervisor.profilers import pace, recorder, runner, stdlib
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure, gone
 
 Histogram = dict[str, tuple[int, int]]  # by type: instances, bytes
 
@@ -167,7 +166,7 @@ def explain(tool: str, done: runner.Completed, pid: int) -> Failure:
     if done.hung:
         return Failure(f"{tool}-hung", said or "no end before the deadline", hint)
     if not os.path.isdir(f"/proc/{pid}"):
-        return Failure("target-gone", said or "the process is gone", sooner.HINT)
+        return gone(pid, said)
     return Failure(f"{tool}-failed", said or f"exit code {done.code}", hint)
 
 

@@ -20,7 +20,7 @@ from supervisor import addresses, quantities
 from supervisor.analysis import folded, pprof
 from supervisor.analysis.reading import FormatError, Reading
 from supervisor.profilers import native, node, runner
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure
 
 AUTO = "auto"
 HINT = "guard run --go-pprof http://127.0.0.1:6060 -- COMMAND"

@@ -19,10 +19,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from supervisor import installing, libc, sooner
+from supervisor import installing, libc
 from supervisor.profilers import engine, node
+from supervisor.profilers.failure import Failure, gone
 from supervisor.profilers.node_threads import Threads
-from supervisor.profilers.pyspy import Failure
 from supervisor.profilers.runner import Interrupted
 
 _OPEN_S = 10.0
@@ -342,7 +342,7 @@ def _look(pid: int, flags: node.Flags, others: set[int]) -> tuple[node.Listener,
     try:
         own = node.own_listeners(pid)
     except FileNotFoundError:
-        raise _gone(pid) from None
+        raise gone(pid) from None
     except OSError as error:
         hint = "run guard as the target's user, or with --cap-add SYS_PTRACE"
         raise Failure("other-user", f"its sockets can't be seen ({error.strerror})", hint) from None
@@ -356,10 +356,6 @@ def _look(pid: int, flags: node.Flags, others: set[int]) -> tuple[node.Listener,
     return None
 
 
-def _gone(pid: int) -> Failure:
-    return Failure("target-gone", f"process {pid} is gone", sooner.HINT)
-
-
 def _open(pid: int, flags: node.Flags, others: set[int]) -> tuple[node.Listener, str]:
     """Send SIGUSR1 to a Node that takes it for what it means, and wait for its socket. Raises Failure."""
     launch = f"node --inspect={flags.port} SCRIPT opens it from the start"
@@ -369,7 +365,7 @@ def _open(pid: int, flags: node.Flags, others: set[int]) -> tuple[node.Listener,
     try:
         held = node.held(pid) if flags.port else set()
     except OSError:
-        raise _gone(pid) from None
+        raise gone(pid) from None
     if any(each.port == flags.port and each.local and each.inode not in held - others for each in node.listening(pid)):
         said = f"port {flags.port}, which its inspector would open, is taken: nothing was sent"
         hint = f"ss -ltnp 'sport = :{flags.port}'; start each Node with a port of its own: node --inspect-port=0 SCRIPT"
@@ -388,7 +384,7 @@ def _open(pid: int, flags: node.Flags, others: set[int]) -> tuple[node.Listener,
         hint = "run guard as the target's user, or with --cap-add KILL"
         raise Failure("other-user", f"SIGUSR1: {error.strerror}", hint) from None
     except ProcessLookupError:
-        raise _gone(pid) from None
+        raise gone(pid) from None
     until_s = time.monotonic() + _OPEN_S
     while time.monotonic() < until_s:
         found = _look(pid, flags, others)

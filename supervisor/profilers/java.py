@@ -20,7 +20,7 @@ from typing import Any
 
 from supervisor import sample
 from supervisor.cgroup import read_text
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure
 
 Histogram = dict[str, tuple[int, int]]  # by class: instances, bytes
 

@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from supervisor import installing, sample
 from supervisor.analysis import folded
 from supervisor.profilers import agent, interpreter, permission, recorder, runner
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure
 from supervisor.quantities import human_bytes
 
 NEEDS_BYTES = 160 << 20  # memray and a debugger beside the target, and what both take in it (measured: 100 and 12 MiB)

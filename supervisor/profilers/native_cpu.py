@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import time
 
-from supervisor import cgroup, sooner
+from supervisor import cgroup
 from supervisor.analysis import folded
-from supervisor.profilers import engine, faults, kernel, native, pace, permission, pyspy, recorder, runner
+from supervisor.profilers import engine, faults, kernel, native, pace, permission, recorder, runner
+from supervisor.profilers.failure import Failure, gone
 
 _STOP_S = 0.02
 _METER_EVERY_S = 0.1
@@ -24,7 +25,7 @@ class Native(recorder.Engine):
         try:
             self._reader = native.Reader(pid)
         except FileNotFoundError as error:
-            raise _gone(pid) from error
+            raise gone(pid) from error
         except OSError as error:
             raise _refused(error) from error
 
@@ -68,7 +69,7 @@ class Native(recorder.Engine):
             interrupted = runner.pause(max(0.0, began_s + ticks / plan.rate_hz - now_s))
             now_s = time.monotonic()
         if not counts and not os.path.exists(f"/proc/{pid}"):
-            raise _gone(pid)
+            raise gone(pid)
         if not counts and refused is not None:
             raise _refused(refused)
         done = runner.Completed(0, b"", "", hung=False, interrupted=interrupted, cut=cut,
@@ -96,9 +97,5 @@ def _runs(pid: int, tid: int) -> bool:
     return stat is not None and kernel.name_and_state(stat)[1] == "R"
 
 
-def _gone(pid: int) -> pyspy.Failure:
-    return pyspy.Failure("target-gone", f"process {pid} is gone", sooner.HINT)
-
-
-def _refused(error: OSError) -> pyspy.Failure:
-    return pyspy.Failure("ptrace-refused", f"ptrace: {error.strerror}", permission.ptrace_hint())
+def _refused(error: OSError) -> Failure:
+    return Failure("ptrace-refused", f"ptrace: {error.strerror}", permission.ptrace_hint())

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import time
 
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure
 from supervisor.profilers.runner import Interrupted
 
 TYPE_CHECKING = False

@@ -12,10 +12,9 @@ import re
 import shutil
 import time
 
-from supervisor import sooner
 from supervisor.analysis import folded
 from supervisor.profilers import native, pace, permission, recorder, runner
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure, gone
 
 INSTALL = "apt-get install linux-perf (Debian), linux-tools-generic (Ubuntu), perf (Fedora, Arch, Alpine)"
 NEEDS_BYTES = 128 << 20  # what it has mapped of samples, and the symbols of all that it reads
@@ -108,7 +107,7 @@ def explain(stderr: str, code: int, *, hung: bool, pid: int) -> Failure:
     if hung:
         return Failure("perf-hung", said or "no end before the deadline", hint)
     if not os.path.isdir(f"/proc/{pid}") or "no such process" in said.lower():
-        return Failure("target-gone", said or "the process is gone", sooner.HINT)
+        return gone(pid, said)
     if any(words in said.lower() for words in _REFUSED):
         return Failure("perf-refused", said, permission.perf_hint())
     if code == 127 or "not found for kernel" in said:  # Ubuntu's wrapper

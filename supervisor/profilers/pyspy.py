@@ -7,24 +7,15 @@ import os
 import shutil
 import sys
 
-from supervisor import installing, sooner
+from supervisor import installing
 from supervisor.profilers import interpreter, permission
+from supervisor.profilers.failure import Failure, gone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 NEWEST = (3, 15)  # the newest Python that the py-spy of this time reads
-
-
-class Failure(Exception):
-    """Why a profiler gave nothing: a stable word, what it said, and what to type next."""
-
-    def __init__(self, reason: str, said: str, hint: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.said = said
-        self.hint = hint
 
 
 def find() -> str:
@@ -68,11 +59,11 @@ def explain(stderr: str, code: int, *, hung: bool, pid: int) -> Failure:
     if code < 0:
         return Failure("profiler-crashed", said or f"ended by signal {-code}", f"py-spy dump --pid {pid}")
     if not os.path.isdir(f"/proc/{pid}") or "no such process" in low:
-        return Failure("target-gone", said or "the process is gone", sooner.HINT)
+        return gone(pid, said)
     if "permission denied" in low or "operation not permitted" in low or "os error 13" in low or "eperm" in low:
         return Failure("ptrace-refused", said, permission.ptrace_hint())
     if "failed to get process executable" in low:
-        return Failure("target-gone", said, sooner.HINT)
+        return gone(pid, said)
     unreadable = _unreadable(interpreter.look(pid), pid, said)
     if unreadable is not None:
         return unreadable

@@ -11,10 +11,9 @@ import shutil
 import time
 from typing import Any
 
-from supervisor import sooner
 from supervisor.analysis import folded
 from supervisor.profilers import kernel, pace, permission, recorder, runner
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure, gone
 
 INSTALL = "cargo install rbspy, or a release of github.com/rbspy/rbspy on PATH"
 _SNAPSHOT_S = 5.0
@@ -99,7 +98,7 @@ def explain(stderr: str, code: int, *, hung: bool, pid: int) -> Failure:
     if hung:
         return Failure("rbspy-hung", said or "no answer before the deadline", hint)
     if not os.path.isdir(f"/proc/{pid}") or "no such process" in low or "isn't running" in low:
-        return Failure("target-gone", said or "the process is gone", sooner.HINT)
+        return gone(pid, said)
     if "permission denied" in low or "not permitted" in low:
         return Failure("ptrace-refused", said, permission.ptrace_hint())
     if any(words in low for words in _NEWER):

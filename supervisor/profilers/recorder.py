@@ -8,6 +8,7 @@ import time
 from supervisor import cgroup
 from supervisor.analysis import folded
 from supervisor.profilers import interpreter, lent, pace, pyspy, runner, stdlib
+from supervisor.profilers.failure import Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -236,14 +237,14 @@ class PySpy(Engine):
         try:
             counts = folded.parse(kept)
         except folded.FoldedError as error:
-            raise pyspy.Failure("profiler-garbage", str(error), f"{self.program} record --pid {pid}") from error
+            raise Failure("profiler-garbage", str(error), f"{self.program} record --pid {pid}") from error
         if not counts and (done.code != 0 or done.hung) and not done.interrupted:
             raise self._why(done, pid)
         piece = Piece(self.name, counts, plan, done, meter, asked_s, elapsed_s)
         piece.errors += empty
         return piece
 
-    def _why(self, done: runner.Completed, pid: int) -> pyspy.Failure:
+    def _why(self, done: runner.Completed, pid: int) -> Failure:
         """Why there is no sample. Of a process that it can't read it tries for seconds, at full speed: it was ended."""
         if done.cut:
             once = runner.run(pyspy.dump_argv(self.program, pid, nonblocking=True), _SLACK_S, loan=lent.of(pid))
@@ -306,7 +307,7 @@ class Stdlib(Engine):
         try:
             output = stdlib.parse(text, threads=self._options.threads)
         except ValueError as error:
-            raise pyspy.Failure("profiler-garbage", str(error), hint) from error
+            raise Failure("profiler-garbage", str(error), hint) from error
         if not output.ticks and not done.interrupted:
             cut = done.cut and not output.failed
             said = "it had no sample when its time was over" if cut else done.stderr
@@ -337,7 +338,7 @@ def _run(
         done = runner.run(line, asked_s + _SLACK_S, keep=(fd,), watch=meter, loan=loan)
         text = os.pread(fd, os.fstat(fd).st_size, 0).decode("utf-8", "replace")
     except OSError as error:
-        raise pyspy.Failure("profiler-not-started", str(error), f"{line[0]} --version") from error
+        raise Failure("profiler-not-started", str(error), f"{line[0]} --version") from error
     finally:
         os.close(fd)
     return done, text, asked_s, time.monotonic() - began_s
@@ -389,7 +390,7 @@ def record(pid: int, *, rate_hz: int, seconds: int) -> Piece:
     meter = Meter(plan, pace.Pace(rate_hz, None, 1.0, (plan.way,)))
     try:
         return chosen.record(pid, plan, seconds, meter)
-    except pyspy.Failure:
+    except Failure:
         if chosen.last_resort:
             raise
     return py_spy(Options()).record(pid, plan, seconds, meter)

@@ -17,7 +17,7 @@ from typing import Any
 
 from supervisor import files, sample
 from supervisor.profilers import agent, interpreter, permission, runner, runtime
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure, gone
 
 ENGINE = "sys.remote_exec, census"
 NEEDS_BYTES = 12 << 20  # a thread, the script compiled, and what it counts with (measured: 3 MiB)
@@ -131,7 +131,7 @@ class Visit:
                 return link
             process = sample.read_process(self.pid)
             if process is None or process.state in ("Z", "X"):
-                raise Failure("target-gone", f"process {self.pid} is gone", "guard runs")
+                raise gone(self.pid)
             now_s = time.monotonic()
             if self._runtime.pending():
                 if now_s >= until_s or process.state == "T":
@@ -265,7 +265,7 @@ def _user(pid: int) -> tuple[int, int]:
                     found[line[:3]] = int(line.split()[2])
         return found["Uid"], found["Gid"]
     except (OSError, KeyError) as error:
-        raise Failure("target-gone", f"process {pid} is gone", "guard runs") from error
+        raise gone(pid) from error
 
 
 def script(place: str) -> str:

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 from supervisor import freeze, sample
+from supervisor.profilers.failure import Failure
 from supervisor.profilers.lent import Lent
-from supervisor.profilers.pyspy import Failure
 from supervisor.quantities import human_bytes
 
 GRACE_S = 2.0  # py-spy writes its file within 20 ms of SIGINT

@@ -15,7 +15,7 @@ import struct
 
 from supervisor import sample
 from supervisor.profilers import agent, lent
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure, gone
 
 _COOKIE = b"xdebugpy"
 _HEAD = struct.Struct("=8sQQ")  # cookie, PY_VERSION_HEX, free-threaded
@@ -77,7 +77,7 @@ class Runtime:
             with open(f"/proc/{self.pid}/maps", encoding="utf-8", errors="surrogateescape") as file:
                 lines = file.readlines()
         except OSError as error:
-            raise Failure("target-gone", f"process {self.pid}: {error.strerror}", "guard runs") from error
+            raise gone(self.pid, f"process {self.pid}: {error.strerror}") from error
         for line in lines:
             span, rights, _, _, _, *name = line.split(maxsplit=5)
             path = name[0].rstrip("\n").removesuffix(" (deleted)") if name else ""
@@ -137,7 +137,7 @@ class Runtime:
         except (OSError, OverflowError) as error:
             raise Failure("runtime-unknown", f"its memory can't be read at {address:#x}: {error}", _DOCTOR) from error
         if len(data) < min(size, _HEAD.size):
-            raise Failure("target-gone", f"process {self.pid} is gone", "guard runs")
+            raise gone(self.pid)
         return data
 
     def _write(self, address: int, data: bytes) -> None:
@@ -146,7 +146,7 @@ class Runtime:
         except (OSError, OverflowError) as error:
             raise Failure("memory-refused", f"its memory can't be written: {error}", _DOCTOR) from error
         if written < len(data):
-            raise Failure("target-gone", f"process {self.pid} is gone", "guard runs")
+            raise gone(self.pid)
 
     def _word(self, address: int) -> int:
         return int(struct.unpack("=Q", self._read(address, 8))[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 from supervisor.profilers import engine, interpreter, native, recorder
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure
 from supervisor.quantities import human_bytes
 
 TYPE_CHECKING = False

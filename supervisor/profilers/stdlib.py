@@ -10,10 +10,9 @@ import json
 import os
 import stat
 
-from supervisor import sooner
 from supervisor.analysis import folded
 from supervisor.profilers import interpreter, permission
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure, gone
 from supervisor.quantities import human_bytes
 
 SINCE = (3, 15)
@@ -139,7 +138,7 @@ def explain(stderr: str, code: int, failed: int, *, hung: bool, pid: int, hint: 
     if code < 0:
         return Failure("profiler-killed" if code == -9 else "profiler-crashed", f"ended by signal {-code}", hint)
     if not os.path.isdir(f"/proc/{pid}") or "cannot find the process" in low:
-        return Failure("target-gone", "the process is gone", sooner.HINT)
+        return gone(pid)
     if "permission" in low or "operation not permitted" in low:
         return Failure("ptrace-refused", "it may not read the target's memory", permission.ptrace_hint())
     if failed:

@@ -13,9 +13,9 @@ import subprocess
 import time
 from typing import Any
 
-from supervisor import cgroup, installing, sooner
+from supervisor import cgroup, installing
 from supervisor.profilers import interpreter, kernel, permission, runner, stdlib
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure, gone
 
 ENGINE = "remote-debugging"
 SINCE = (3, 14)
@@ -66,7 +66,7 @@ class Reader:
             if answer.get("error") == "PermissionError":
                 raise Failure("ptrace-refused", said, permission.ptrace_hint())
             if not os.path.isdir(f"/proc/{self.pid}"):
-                raise Failure("target-gone", said, sooner.HINT)
+                raise gone(self.pid, said)
         raise Failure("profiler-failed", said, self._hint)
 
     def close(self) -> None:

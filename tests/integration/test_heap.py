@@ -20,7 +20,7 @@ from supervisor import launch
 from supervisor.analysis import folded
 from supervisor.analysis.block import read_block
 from supervisor.profilers import agent, memray, recorder
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure
 from tests.integration.conftest import GUARD
 from tests.telling import PATIENCE_S
 

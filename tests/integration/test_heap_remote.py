@@ -16,7 +16,7 @@ import pytest
 
 from supervisor import sample
 from supervisor.profilers import lent, remote
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure
 from tests import newer_python
 from tests.integration.conftest import GUARD, ROOT
 from tests.integration.test_heap import LEAK, LEAKS, OPTIONS

@@ -20,7 +20,7 @@ import pytest
 from supervisor.actions import stacks
 from supervisor.analysis import folded
 from supervisor.profilers import interpreter, pace, recorder, unwinder
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure
 from tests import newer_python
 from tests.integration.conftest import guard
 from tests.integration.test_growth import DIRECTORY, QUIET, first_own, is_of

@@ -59,7 +59,7 @@ def test_a_server_that_does_not_take_it(
     """What the worker then says, without a secret in it."""
     from supervisor.actions import posting, pyroscope
     from supervisor.actions.task import Task
-    from supervisor.profilers.pyspy import Failure
+    from supervisor.profilers.failure import Failure
 
     (tmp_path / "001-profiling-cpu-profile.folded").write_text("main;work 5\n")
     (tmp_path / "001-profiling-cpu-profile.meta.json").write_text(

@@ -18,7 +18,7 @@ import pytest
 
 from supervisor.analysis import folded
 from supervisor.profilers import dotnet, engine, gopprof, perf, samplers
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure
 from supervisor.profilers.recorder import Options
 from tests.integration import assembly
 from tests.integration.driving import until

@@ -6,7 +6,7 @@ import time
 
 from supervisor import doctor, tryout
 from supervisor.doctor import Finding, Report
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure
 from supervisor.tryout import Check, Scene, Verdict
 
 

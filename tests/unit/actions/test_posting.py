@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from supervisor.actions import posting
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure
 
 WORDS = posting.Words("receiver", "message", "look at the URL")
 

@@ -11,7 +11,7 @@ import pytest
 from supervisor.actions import ways
 from supervisor.actions.task import Pass, Skip, Task, Turn
 from supervisor.profilers import engine
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure
 
 
 def task(action: str = "stacks", **spec: Any) -> Task:

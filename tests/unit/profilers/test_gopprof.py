@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from supervisor.analysis import pprof
 from supervisor.profilers import gopprof, native, node
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure
 
 DUMP = """\
 goroutine 1 [chan receive, 3 minutes, locked to thread]:

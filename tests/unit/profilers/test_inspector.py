@@ -5,7 +5,7 @@ import pytest
 
 from supervisor import installing
 from supervisor.profilers import inspector
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

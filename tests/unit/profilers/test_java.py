@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.profilers import java
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure
 
 FIRST = """ num     #instances         #bytes  class name (module)
 -------------------------------------------------------

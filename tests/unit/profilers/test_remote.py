@@ -14,7 +14,7 @@ from supervisor.actions import heap_profile, heap_remote
 from supervisor.actions.task import Pass, Skip, Task
 from supervisor.agent import _guard_visit
 from supervisor.profilers import remote, runner, runtime
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure
 
 GOOD: dict[str, Any] = {
     "python": "Python 3.14", "version": (3, 14), "enabled": True, "found": None, "stopped": False,

@@ -23,7 +23,7 @@ from supervisor.actions.task import Skip, Task
 from supervisor.analysis import folded
 from supervisor.analysis.reading import FormatError
 from supervisor.profilers import dotnet, engine, pace, perf, rbspy, recorder, runner, samplers, stdlib
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure
 
 PERF = """\
 leak  711/711

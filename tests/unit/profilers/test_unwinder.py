@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.profilers import interpreter, unwinder
-from supervisor.profilers.pyspy import Failure
+from supervisor.profilers.failure import Failure
 
 ANSWER = json.dumps({"threads": [[os.getpid(), True, [["/srv/app.py", 7, "Work.main"], ["~", 0, "<GC>"]]]]})
 
