@@ -13,8 +13,6 @@ import signal
 import sys
 from typing import Any
 
-from supervisor.profilers.failure import Failure
-
 
 def main(argument: str) -> int:
     """Do what the spec says; the result goes to stdout as one JSON line. Always 0 but for a bug."""
@@ -29,6 +27,7 @@ def main(argument: str) -> int:
     from supervisor import libc, sooner
     from supervisor.actions.task import Task
     from supervisor.profilers import lent, runner
+    from supervisor.profilers.failure import Failure
 
     if (memory_fd := spec.pop("memory_fd", None)) is not None:
         lent.keep(spec["pid"], memory_fd)
