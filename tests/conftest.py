@@ -5,8 +5,15 @@ and containers do: such a test is run again, its first failure told; when severa
 same.
 """
 
+import signal
+
 import pytest
 from hypothesis import settings
+
+# A shell ignores these for what it starts in the background, and all that tests start would inherit it.
+for number, action in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, action)
 
 settings.register_profile("guard", deadline=None)
 settings.load_profile("guard")
