@@ -12,7 +12,18 @@ from dataclasses import replace
 
 from supervisor import asked, plan, triggers
 from supervisor.model import STATES, ActionEnded, Asked, Effect, Event, Probe, Process, Sample
-from supervisor.policy import MIB, SHORTEST_WAIT_S, Baseline, Decision, Level, Policy, State, guilty
+from supervisor.policy import (
+    MIB,
+    QUIET_S,
+    SHORTEST_WAIT_S,
+    STEP_BYTES,
+    Baseline,
+    Decision,
+    Level,
+    Policy,
+    State,
+    guilty,
+)
 from supervisor.quantities import human_bytes, human_duration
 
 # A burst has no slope yet: Python can take memory at 800 MiB/s. The assumed rate is earlyoom's idea.
@@ -23,8 +34,9 @@ SHORTEST_CPU_WAIT_S = 0.02
 HEADROOM_ALARM = 0.10
 CALM_SHARE = 0.90
 CALM_S = 10.0
-# A process's growth counts from a baseline that follows its RSS with this time constant.
+# A process's growth counts from a baseline that follows its RSS with this time constant; of one that stopped, faster.
 BASELINE_S = 60.0
+QUIET_BASELINE_S = 5.0
 SLOPE_S = 0.5
 # Gains below this in one wait say nothing of a burst.
 _BURST_BYTES = 8 * MIB
@@ -66,12 +78,21 @@ def _follow(sample: Sample, old: Mapping[tuple[int, int], Baseline]) -> dict[tup
             # Who came since the last sample has grown by all that its parent doesn't hold: fork(2) shares the rest.
             parent = sizes.get(process.ppid)
             level = float(process.rss_bytes if not old or parent is None else min(process.rss_bytes, parent))
-            new[process.identity] = Baseline(level, sample.at_s, process.rss_bytes)
+            new[process.identity] = Baseline(level, sample.at_s, process.rss_bytes, process.rss_bytes, sample.at_s)
             continue
-        share = 1 - math.exp(-max(0.0, sample.at_s - before.seen_s) / BASELINE_S)
-        level = before.rss_bytes + (process.rss_bytes - before.rss_bytes) * share
-        new[process.identity] = Baseline(level, sample.at_s, process.rss_bytes)
+        new[process.identity] = _moved(before, process.rss_bytes, sample.at_s)
     return new
+
+
+def _moved(before: Baseline, rss_bytes: int, at_s: float) -> Baseline:
+    """One sample on. The mark goes down with the RSS at once, so that what grows again after it gave back grows."""
+    grew = rss_bytes >= before.mark_bytes + STEP_BYTES
+    mark = rss_bytes if grew else min(before.mark_bytes, rss_bytes)
+    grew_s = at_s if grew else before.grew_s
+    constant_s = QUIET_BASELINE_S if at_s - grew_s >= QUIET_S else BASELINE_S
+    share = 1 - math.exp(-max(0.0, at_s - before.seen_s) / constant_s)
+    level = before.rss_bytes + (rss_bytes - before.rss_bytes) * share
+    return Baseline(level, at_s, rss_bytes, mark, grew_s)
 
 
 def _slope(state: State, sample: Sample) -> float:
@@ -118,7 +139,7 @@ def _sampled(state: State, sample: Sample, policy: Policy, now_s: float) -> Deci
         if new.outside and new.level and not _outside(sample, policy.levels[new.level - 1]):
             new = replace(new, outside=False)
             new = plan.begin(new, sample, policy, culprit, now_s, effects, "the tree holds it now")
-    new = plan.follow_growth(new, policy, culprit, baselines, now_s, effects)
+    new = plan.follow_growth(new, sample, policy, now_s, effects)
     new = plan.before_the_end(new, sample, rate, policy, culprit, now_s, effects)
     new = plan.restart_in_time(new, sample, policy, culprit, urgency, now_s, effects)
     watched, turns, told = triggers.follow(new.watched, sample, policy.rules)

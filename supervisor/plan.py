@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from supervisor.model import STATES, ActionEnded, Declined, Effect, EndLife, Event, Hurry, Process, Sample, Start, Stop
-from supervisor.policy import MIB, SHORTEST_WAIT_S, Baseline, Decision, Policy, State, growth_bytes
+from supervisor.policy import (
+    MIB,
+    SHORTEST_WAIT_S,
+    Decision,
+    Policy,
+    State,
+    growing_most,
+    growth_bytes,
+    is_quiet,
+)
 from supervisor.quantities import human_bytes, human_duration
 from supervisor.triggers import Turn
 
@@ -160,33 +169,34 @@ def _spend(state: State, kind: str, now_s: float, trigger: str = "") -> State:
     )
 
 
-def follow_growth(
-    state: State,
-    policy: Policy,
-    culprit: Process | None,
-    baselines: Mapping[tuple[int, int], Baseline],
-    now_s: float,
-    effects: list[Effect],
-) -> State:
-    """Growth attribution follows the guilty process: on to another when that one clearly grows more.
+def follow_growth(state: State, sample: Sample, policy: Policy, now_s: float, effects: list[Effect]) -> State:
+    """Growth attribution follows who grows: on to another when that one clearly grows more, or the first has stopped.
 
     When the process that it followed has ended, it begins anew for the next one that clearly grows.
     """
-    if state.level == 0 or state.outside or culprit is None or not policy.profile:
+    grower = growing_most(sample, state.baselines)
+    if state.level == 0 or state.outside or grower is None or not policy.profile:
         return state
     if state.growing is None:
-        return _begin_anew(state, policy, culprit, baselines, now_s, effects)
-    if state.growth_stopping or state.growing == culprit.pid:
+        return _begin_anew(state, policy, grower, now_s, effects)
+    if state.growth_stopping or state.growing == grower.pid:
         return state
-    current = next((p for p in (state.last.processes if state.last else ()) if p.pid == state.growing), None)
-    held = growth_bytes(current, baselines) if current is not None else 0.0
-    if growth_bytes(culprit, baselines) > 2 * max(held, 0.0) + _SWITCH_BYTES:
-        state = stop_growth(state, f"process {culprit.pid} grows more", effects)
-        refused = state.spent.get("growth", 0) >= policy.max_actions
-        if not refused and not any(queued.kind == "growth" for queued in state.queue):
-            reason = "it grows more than the process before it"
-            start = Start("growth", state.name, culprit.pid, reason, start_ticks=culprit.start_ticks)
-            state = replace(_spend(state, "growth", now_s), queue=(start, *state.queue))
+    current = next((process for process in sample.processes if process.pid == state.growing), None)
+    held = growth_bytes(current, state.baselines) if current is not None else 0.0
+    stopped = current is not None and is_quiet(current, state.baselines)
+    if growth_bytes(grower, state.baselines) <= (0.0 if stopped else 2 * max(held, 0.0)) + _SWITCH_BYTES:
+        return state
+    refused = state.spent.get("growth", 0) >= policy.max_actions
+    if refused and stopped:  # better than to follow nobody: it may grow again
+        return state
+    if stopped:
+        ended, reason = f"process {grower.pid} grows, not this one", "it grows, the process before it has stopped"
+    else:
+        ended, reason = f"process {grower.pid} grows more", "it grows more than the process before it"
+    state = stop_growth(state, ended, effects)
+    if not refused and not any(queued.kind == "growth" for queued in state.queue):
+        start = Start("growth", state.name, grower.pid, reason, start_ticks=grower.start_ticks)
+        state = replace(_spend(state, "growth", now_s), queue=(start, *state.queue))
     return state
 
 
@@ -194,13 +204,12 @@ def _begin_anew(
     state: State,
     policy: Policy,
     culprit: Process,
-    baselines: Mapping[tuple[int, int], Baseline],
     now_s: float,
     effects: list[Effect],
 ) -> State:
     if state.followed in (None, culprit.identity) or any(queued.kind == "growth" for queued in state.queue):
         return state
-    if growth_bytes(culprit, baselines) < _SWITCH_BYTES:
+    if growth_bytes(culprit, state.baselines) < _SWITCH_BYTES:
         return state
     refusal = _refusal(state, "growth", "", policy, now_s, since=_ANEW)
     if refusal:  # told once of a process, and of so many

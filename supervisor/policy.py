@@ -11,6 +11,9 @@ from supervisor.model import STATES, Effect, Process, Sample, Start
 
 MIB = 1 << 20
 SHORTEST_WAIT_S = 0.1
+# Who took nothing for so long has stopped growing; and what is taking: a step that no bookkeeping makes.
+QUIET_S = 5.0
+STEP_BYTES = 256 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +55,18 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """A process's slowly following RSS, and its RSS when last seen."""
+    """A process's slowly following RSS, its RSS when last seen, and when it last took a step up from its mark."""
 
     rss_bytes: float
     seen_s: float
     last_bytes: int
+    mark_bytes: int
+    grew_s: float
+
+    @property
+    def quiet(self) -> bool:
+        """Whether it has stopped growing."""
+        return self.seen_s - self.grew_s >= QUIET_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +138,18 @@ def growth_bytes(process: Process, baselines: Mapping[tuple[int, int], Baseline]
     rss = process.rss_bytes or 0
     baseline = baselines.get(process.identity)
     return rss - (baseline.rss_bytes if baseline else rss)
+
+
+def growing_most(sample: Sample, baselines: Mapping[tuple[int, int], Baseline]) -> Process | None:
+    """The process that grew most of those that haven't stopped."""
+    growing = [process for process in sample.processes if not is_quiet(process, baselines)]
+    return max(growing, key=lambda process: growth_bytes(process, baselines), default=None)
+
+
+def is_quiet(process: Process, baselines: Mapping[tuple[int, int], Baseline]) -> bool:
+    """Whether it has stopped growing, or can't be told to grow."""
+    baseline = baselines.get(process.identity)
+    return baseline is None or baseline.quiet
 
 
 def of_config(config: Config, start_s: float = 0.0) -> Policy:

@@ -212,7 +212,7 @@ def test_growth_follows_to_the_process_that_grows_more() -> None:
     history: list[Sample | ActionEnded | tuple[float, ActionEnded]] = [
         reading(0, process(a, 120), process(b, 10)),
         reading(5, process(a, 125), process(b, 10)),
-        reading(10, process(a, 125), process(b, 60)),
+        reading(10, process(a, 126), process(b, 60)),
     ]
     state, effects = play(*history)
     assert Stop("growth", f"process {b} grows more") in effects[2]
@@ -220,6 +220,46 @@ def test_growth_follows_to_the_process_that_grows_more() -> None:
     state, effects = play(*history, (11.0, ActionEnded("growth", a, "ok")))
     assert starts(effects[3:]) == [("growth", "warning", b)]
     assert state.growing == b
+
+
+def test_growth_leaves_a_process_that_has_stopped_for_one_that_grows() -> None:
+    """A filler takes 120 MB at once and sleeps; then one leaks, and when that is gone another."""
+    filler, first, second = 10, 11, 12
+
+    def at(t: float) -> Sample:
+        others = [process(second, 10 + 5 * max(0, t - 20))]
+        if t <= 20:
+            others.append(process(first, 10 + 5 * t))
+        return reading(t, process(filler, 10 if t == 0 else 130), *others)
+
+    history: list[Sample | ActionEnded | tuple[float, ActionEnded]] = [at(t) for t in range(21)]
+    state, effects = play(*history)
+    assert starts(effects)[0] == ("growth", "warning", filler)
+    (stop,) = (effect for step in effects for effect in step if isinstance(effect, Stop))
+    assert stop == Stop("growth", f"process {first} grows, not this one")
+    history.append((20.0, ActionEnded("growth", filler, "ok")))
+    history += [at(21), (21.5, ActionEnded("growth", first, "failed")), *(at(t) for t in range(22, 40))]
+    state, effects = play(*history)
+    assert [start[2] for start in starts(effects) if start[0] == "growth"] == [filler, first, second]
+    assert state.growing == second
+
+
+def test_growth_stays_with_one_that_has_stopped_when_the_budget_is_spent() -> None:
+    a, b = 10, 11
+    history = [reading(t, process(a, 110 if t == 0 else 130), process(b, 10 + 10 * t)) for t in range(10)]
+    state, effects = play(*history, policy=replace(POLICY, max_actions=1))
+    assert not [effect for step in effects for effect in step if isinstance(effect, Stop)]
+    assert state.growing == a
+
+
+def test_what_grows_again_after_it_gave_back_is_growing() -> None:
+    sizes = [100, 120, 140, 30, 31, 32, 33, 34, 35, 36, 37]
+    state, _ = play(*[reading(t, process(10, size)) for t, size in enumerate(sizes)])
+    (baseline,) = state.baselines.values()
+    assert not baseline.quiet
+    state, _ = play(*[reading(t, process(10, size)) for t, size in enumerate([*sizes, 37, 37, 37, 37, 37])])
+    (baseline,) = state.baselines.values()
+    assert baseline.quiet
 
 
 def test_one_action_at_a_time_beside_growth() -> None:
