@@ -330,7 +330,7 @@ def failing(found: Comparison, share: float | None) -> list[str]:
     """What regressed past the limit, in words; empty without a limit."""
     if share is None:
         return []
-    words = [f"{row.function} {comparison.relative(row.figure)} {comparison.kind(row)}" for row in found.past(share)]
+    words = [f"{row.function} {comparison.change(row)}" for row in found.past(share)]
     if found.total_past(share):
         words.append(f"total {comparison.relative(found.total)}")
     return words
@@ -351,9 +351,9 @@ def _annotations(found: Comparison, fails: list[str]) -> list[Annotation]:
     remarks = []
     for row in found.of(REGRESSION):
         if not row.minor:
-            name = f"{row.function} {comparison.relative(row.figure)} {comparison.kind(row)}"
+            name = f"{row.function} {comparison.change(row)}"
             change = comparison.value(found, row.figure.change, signed=True)
-            text = f"{row.function} takes {change} more than in the baseline ({comparison.relative(row.figure)})"
+            text = f"{row.function} takes {change} more than in the baseline ({comparison.change(row)})"
             level = "error" if name in fails else "warning"
             remarks.append(Annotation(level, "Performance regression", text, row.file, row.line))
     if found.total.found and found.total_judged and found.total.change > 0:

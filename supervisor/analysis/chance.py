@@ -18,7 +18,6 @@ INFLATION = 1.25  # of a variance, at least: samples in a row are never quite in
 RUN_TO_RUN = 0.01  # what a function's time differs by from run to run, where one profile a side can't tell
 RUN_TO_RUN_TOTAL = 0.05  # and a program's
 _HEAVY = 0.03  # and a function's that is nearly all of the program
-MINOR = 0.005  # of the whole: a smaller change is listed and decides nothing
 _LEAST_SAMPLES = 25.0  # of both sides together; fewer can't differ enough to tell
 _MOST_PERMUTED = 200
 _LEAST_REFERENCE = 0.1  # of the whole: less is too little to hold the rest against

@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 
 from supervisor.analysis import noise
-from supervisor.analysis.chance import ALPHA, MINOR, common_factor, permuted, sampled, unexplained
-from supervisor.analysis.outcome import GONE, IMPROVEMENT, MIXED, NEW, REGRESSION, UNCHANGED, Comparison, Figure
+from supervisor.analysis.chance import ALPHA, common_factor, permuted, sampled, unexplained
+from supervisor.analysis.outcome import GONE, IMPROVEMENT, MIXED, NEW, REGRESSION, UNCHANGED, Comparison, Figure, Row
 from supervisor.analysis.sides import basis, mean_of, pairs_of, ratio_of, weights_of
 
 TYPE_CHECKING = False
@@ -62,17 +62,7 @@ def compare(
 def _judge(found: Comparison) -> None:
     whole = max(found.total.before, 1e-300)
     for row in found.rows:
-        own, total = row.self_time, row.total_time
-        if total.before <= 0 or total.after <= 0:
-            if own.found or total.found:
-                row.verdict = NEW if total.before <= 0 else GONE
-                row.figure = total
-        elif own.found or total.found:
-            # Code that moved between a function and its callees changes their self times and no total.
-            both_ways = own.found and total.found and own.change * total.change < 0
-            row.figure = total if not own.found or both_ways else own
-            row.verdict = REGRESSION if row.figure.change > 0 else IMPROVEMENT
-        row.minor = abs(row.figure.change) < MINOR * whole
+        _judge_row(found, row)
     found.rows.sort(
         key=lambda row: (
             row.verdict == UNCHANGED,
@@ -93,8 +83,28 @@ def _judge(found: Comparison) -> None:
     elif better or faster:
         found.verdict = IMPROVEMENT
     # What was lost: by self times, which count nothing twice; at least what any one total or the whole says.
-    lost = sum(row.self_time.change for row in worse if row.figure is row.self_time)
-    lost = max([lost, *(row.total_time.change for row in worse if row.figure is row.total_time)])
+    judged = [(row, figure) for row in worse for figure in row.judged if found.matters(figure)]
+    lost = sum(figure.change for row, figure in judged if figure is row.self_time)
+    lost = max([lost, *(figure.change for row, figure in judged if figure is row.total_time)])
     if slower:
         lost = max(lost, found.total.change)
     found.score = 100 * whole / (whole + lost)
+
+
+def _judge_row(found: Comparison, row: Row) -> None:
+    own, total = row.self_time, row.total_time
+    if not (own.found or total.found):
+        pass
+    elif total.before <= 0 or total.after <= 0:
+        row.verdict = NEW if total.before <= 0 else GONE
+        row.figure = total
+    else:
+        row.judged = [figure for figure in (own, total) if figure.found]
+        if own.found and total.found and own.change * total.change < 0:
+            # Code that moved between a function and its callees changes their self times and no total.
+            row.judged = [total]
+        # Self time says where it is, unless it is the smaller part of it or there was none to be so much more of.
+        most = 2 * abs(own.change) >= abs(total.change) and found.matters(own) >= found.matters(total)
+        row.figure = own if row.judged == [own] or (len(row.judged) == 2 and most and own.before > 0) else total
+        row.verdict = REGRESSION if row.figure.change > 0 else IMPROVEMENT
+    row.minor = not any(found.matters(figure) for figure in row.judged or [row.figure])

@@ -41,11 +41,13 @@ def value(found: Comparison, amount: float, *, signed: bool = False) -> str:
 
 
 def relative(figure: Figure) -> str:
-    """The change in per cent of what was before: `+20.3 %`, `new`."""
-    part = figure.relative
-    if part is None:
-        return "new"
-    return "gone" if figure.after <= 0 else _signed(part)
+    """The change in per cent of what was before: `+20.3 %`, `from 0`."""
+    return "from 0" if figure.relative is None else _signed(figure.relative)
+
+
+def change(row: Row) -> str:
+    """A function's change: `+20.3 % self`, `new`."""
+    return row.verdict if row.verdict in (NEW, GONE) else f"{relative(row.figure)} {kind(row)}"
 
 
 def _signed(part: float) -> str:
@@ -68,8 +70,9 @@ def line(found: Comparison) -> str:
         if rows:
             first = rows[0]
             more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
-            change = f"{relative(first.figure)} ({value(found, first.figure.change, signed=True)})"
-            words.append(f"{name}: {shorten(visible(first.function), 80)} {change}{more}")
+            by = relative(first.figure) if first.figure.before > 0 else change(first)
+            said = f"{by} ({value(found, first.figure.change, signed=True)})"
+            words.append(f"{name}: {shorten(visible(first.function), 80)} {said}{more}")
     if found.verdict == UNCHANGED:
         words.append(_smallest(found))
     words.append(f"total {_total_change(found)}")
@@ -176,7 +179,7 @@ def _table(found: Comparison, rows: list[Row]) -> str:
         own, total = row.self_time, row.total_time
         where = place(row)
         head.append(
-            f"| {relative(row.figure)} {kind(row)} | {value(found, row.figure.change, signed=True)} "
+            f"| {change(row)} | {value(found, row.figure.change, signed=True)} "
             f"| {_of_whole(found, row.figure)} "
             f"| {value(found, own.before)} → {value(found, own.after)} "
             f"| {value(found, total.before)} → {value(found, total.after)} "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from supervisor.analysis import differential
-from supervisor.analysis.comparison import MARKS, kind, line, paragraphs, place, relative, value
+from supervisor.analysis.comparison import MARKS, change, line, paragraphs, place, relative, value
 from supervisor.analysis.flamegraph import escape
 from supervisor.analysis.outcome import GONE, IMPROVEMENT, NEW, REGRESSION, UNCHANGED
 
@@ -91,15 +91,15 @@ def _table(found: Comparison, rows: list[Row], style: str) -> str:
     lines = []
     for row in rows[:_MOST_ROWS]:
         own, total = row.self_time, row.total_time
-        change = f"{relative(row.figure)} {kind(row)}"
+        said = change(row)
         if style == "soft":
-            change = f"seen from ±{(own.detectable or 0) * 100:.2g} %"
+            said = f"seen from ±{(own.detectable or 0) * 100:.2g} %"
         where = place(row)
         name = f"<code>{escape(row.function)}</code>" + (
             f"<br><code class=soft>{escape(where)}</code>" if where else ""
         )
         lines.append(
-            f'<tr><td class="n {style}">{escape(change)}</td>'
+            f'<tr><td class="n {style}">{escape(said)}</td>'
             f"<td class=n>{escape(value(found, row.figure.change, signed=True))}</td>"
             f"<td class=n>{escape(value(found, own.before))} → {escape(value(found, own.after))}</td>"
             f"<td class=n>{escape(value(found, total.before))} → {escape(value(found, total.after))}</td>"

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from supervisor.analysis.reading import Reading
 
 REGRESSION, IMPROVEMENT, UNCHANGED = "regression", "improvement", "no detectable change"
+MINOR = 0.005  # of the whole: a smaller change is listed and decides nothing
 NEW, GONE, MIXED = "new", "gone", "mixed"
 
 
@@ -43,10 +44,13 @@ class Figure:
 class Row:
     """One function. `was` is what it was called before, where that differs; `minor` changes decide nothing.
 
-    `verdict` rests on `figure`: the self time if that changed, else the total.
+    `verdict` rests on `judged`: the self time, the total, or both where they changed the same way. `figure` is the one
+    that is shown.
     """
 
-    __slots__ = ("figure", "file", "function", "how", "line", "minor", "self_time", "total_time", "verdict", "was")
+    __slots__ = (
+        "figure", "file", "function", "how", "judged", "line", "minor", "self_time", "total_time", "verdict", "was",
+    )  # fmt: skip
 
     def __init__(self, function: str, file: str | None, line: int | None, self_time: Figure, total_time: Figure):
         self.function = function
@@ -55,6 +59,7 @@ class Row:
         self.self_time = self_time
         self.total_time = total_time
         self.figure = self_time
+        self.judged: list[Figure] = []
         self.verdict = UNCHANGED
         self.minor = False
         self.was: Key | None = None
@@ -84,8 +89,16 @@ class Comparison:
         return [row for row in self.rows if row.verdict == verdict]
 
     def past(self, limit: float) -> list[Row]:
-        """Regressions of more than `limit` (0.05 is 5 %) of a function's own time, minor ones left out."""
-        return [row for row in self.of(REGRESSION) if not row.minor and relative(row.figure) > limit]
+        """Functions whose self or total time regressed by more than `limit` of itself (0.05: 5 %), minor ones apart."""
+        return [
+            row
+            for row in self.of(REGRESSION)
+            if any(relative(each) > limit for each in row.judged if self.matters(each))
+        ]
+
+    def matters(self, figure: Figure) -> bool:
+        """Whether a change is so large a part of the whole that it decides something."""
+        return abs(figure.change) >= MINOR * self.total.before
 
     def total_past(self, limit: float) -> bool:
         """Whether the whole takes more than `limit` longer."""

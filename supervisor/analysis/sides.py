@@ -95,6 +95,12 @@ def basis(baseline: list[Reading], current: list[Reading], per: str) -> tuple[Co
         elif any_timed and not timed:
             chosen = "share"
             notes.append("Not every profile says how long a sample is: compared are shares of each profile's whole.")
+        elif unit != "bytes" and any(reading.whole is False for reading in everything):
+            chosen = "share"
+            notes.append(
+                "Some profiles are of a while of a running process and others of a whole life, or don't say: "
+                "compared are shares of each profile's whole."
+            )
     if chosen == "second" and not all(reading.seconds for reading in everything):
         raise ValueError("not every profile says how long was recorded, so nothing can be said per second")
     if chosen == "second" and unit == "samples" and any_timed:

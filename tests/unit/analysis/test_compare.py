@@ -303,6 +303,60 @@ def test_a_moved_function_that_got_slower_is_both() -> None:
     assert (row.function, row.file, row.was, row.how) == ("f3", "lib/rows.py", ("f3", "app.py"), "moved")
 
 
+def called(*weights: tuple[str, int], whole: bool = True, seconds: float = 100.0) -> list[Reading]:
+    """A profile at 1000 Hz of what main and its handler do."""
+    tally = Tally()
+    for stack, weight in weights:
+        tally.add(";".join(["main (app.py:1)", *stack.split()]), weight)
+    found = tally.reading("folded stacks")
+    found.seconds_per_weight, found.whole, found.seconds = 0.001, whole, seconds
+    return [found]
+
+
+REST = [("other", 40_000), ("third", 30_000), ("fourth", 20_000)]
+HANDLER = [("handler", 500), ("handler parse", 9_500), *REST]
+
+
+@pytest.mark.parametrize("own", [500, 800])
+def test_a_total_that_grew_is_a_regression_whatever_the_self_time_did(own: int) -> None:
+    calls_more = [("handler", own), ("handler parse", 9_500), ("handler validate", 4_700), *REST]
+    found = compare.compare(called(*HANDLER), called(*calls_more))
+    (row,) = found.of(REGRESSION)
+    assert (row.function, row.minor, found.verdict) == ("handler", False, REGRESSION)
+    assert comparison.change(row) == ("+50.0 % total" if own == 800 else "+47.0 % total")
+    assert found.past(0.05) == [row] and found.past(0.45) == [row] and not found.past(0.55)  # +60 % of self is minor
+    assert found.score == pytest.approx(100 * 100 / (100 + row.total_time.change))
+    assert "slower: handler +" in comparison.line(found)
+    back = compare.compare(called(*calls_more), called(*HANDLER))
+    assert [row.function for row in back.of(IMPROVEMENT)] == ["handler"] and back.verdict == IMPROVEMENT
+
+
+def test_self_time_is_shown_where_it_is_most_of_what_the_total_grew_by() -> None:
+    after = [("handler", 3_000), ("handler parse", 9_500), ("handler validate", 1_000), *REST]
+    found = compare.compare(called(*HANDLER), called(*after))
+    (row,) = found.of(REGRESSION)
+    assert comparison.change(row) == "+500.0 % self" and row.judged == [row.self_time, row.total_time]
+    assert found.score == pytest.approx(100 * 100 / (100 + 3.5))  # the total's 3.5 s, not the self time's 2.5 s
+
+
+def test_a_function_that_had_no_self_time_is_not_new_and_one_that_has_none_not_gone() -> None:
+    without, with_own = called(*REST), called(("", 20_000), *REST)
+    slower = comparison.line(compare.compare(without, with_own))
+    assert "slower: main +22.2 % (+20.0 s)" in slower and "new" not in slower
+    faster = comparison.line(compare.compare(with_own, without))
+    assert "faster: main −100.0 % (−20.0 s)" in faster and "gone" not in faster
+    moved = compare.compare(called(("handler parse", 10_000), *REST), called(("handler", 10_000), *REST))
+    assert comparison.change(next(row for row in moved.rows if row.function == "handler")) == "from 0 self"
+
+
+def test_a_while_is_compared_with_a_whole_life_by_share() -> None:
+    a_while = called(*[(stack, weight // 10) for stack, weight in HANDLER], whole=False, seconds=10.0)
+    for sides in ((called(*HANDLER), a_while), (a_while, called(*HANDLER))):
+        found = compare.compare(*sides)
+        assert (found.per, found.verdict, found.total_judged) == ("share", UNCHANGED, False)
+        assert any("of a while" in note for note in found.notes)
+
+
 def test_windows_are_compared_per_second() -> None:
     sides = []
     for factor in (1, 3):
