@@ -19,7 +19,7 @@ def guard_in(tmp_path: Path, run_guard: Any) -> Any:
     """guard with one profiles directory: guard_in("report", "--json")."""
 
     def call(*arguments: str, code: int = 0, **more: str) -> str:
-        environment = OUTSIDE | {"GUARD_PROFILES_DIR": str(tmp_path / "profiles"), **more}
+        environment = OUTSIDE | {"GUARD_PROFILES_DIR": str(tmp_path / "profiles"), "TMPDIR": str(tmp_path), **more}
         done = run_guard(*arguments, env=environment, cwd=tmp_path)
         assert done.returncode == code, done.stderr
         return str((done.stdout or done.stderr).decode())
