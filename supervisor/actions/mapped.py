@@ -13,12 +13,11 @@ from typing import Any
 from supervisor import freeze
 from supervisor.actions import following, growth_report, mappings, objects
 from supervisor.actions.ledger import ENOUGH_BYTES
+from supervisor.actions.mappings import Sizes
 from supervisor.actions.task import Task
 from supervisor.analysis import folded
 from supervisor.profilers import runner
 from supervisor.quantities import human_bytes, human_percent
-
-Sizes = dict[tuple[str, str], int]
 
 _LOOK_S = 0.02
 _SHORTEST_GAP_S = 0.25

@@ -30,6 +30,7 @@ _INTERVALS = 16_384  # of them in the process's memory
 _EXACT_S = 8  # of no inlining, by the target's clock: it may be late, so what counts as exact ends a second before
 _FOREVER_S = 10**9
 _LEAST_OUTSIDE_BYTES = 16 << 20
+_NOTABLE_SHARE = 0.25
 _FIRST_READ_S = 1.0
 _MOST_READ_S = 30.0
 
@@ -239,7 +240,7 @@ class Follower:
     def finished_course(self) -> growth_report.Course:
         """The course with what there is to tell of this engine."""
         course = self.course
-        note = outside_the_heap(self.memory)
+        note = outside_the_heap(self.memory, sum(sum(worker.counts.values()) for worker in self._workers.values()))
         if note:
             course.notes.append(note)
         if self.was_open:
@@ -263,13 +264,20 @@ class Follower:
         return (process.rss_bytes or 0) if process is not None else 0
 
 
-def outside_the_heap(memory: dict[str, Any]) -> str:
-    """What to say where memory that V8 doesn't sample grew more than its heap did; "" else. Pure."""
+def outside_the_heap(memory: dict[str, Any], workers_bytes: int = 0) -> str:
+    """What to say where memory that V8 doesn't sample grew more than its heap did; "" else. Pure.
+
+    `memory` knows the main thread's heap alone. Of the worker threads' only what their samples hold is known, not
+    their garbage: where that is a notable part, nothing can be said.
+    """
     start, end = memory.get("start"), memory.get("end")
     if not start or not end:
         return ""
     heap = end["heap_bytes"] - start["heap_bytes"]
     others = end["rss_bytes"] - start["rss_bytes"] - heap
+    if workers_bytes > others * _NOTABLE_SHARE:
+        return ""
+    others -= workers_bytes
     # A heap that shrank was collected, at the program's end say, and its pages aren't given back yet.
     if heap < 0 or others <= max(heap, _LEAST_OUTSIDE_BYTES):
         return ""

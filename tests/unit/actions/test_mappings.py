@@ -95,6 +95,59 @@ def test_an_arena_of_malloc() -> None:
     assert mappings.labels([Region(ARENA, ARENA + used, "rw-p", "")])[0] == ("anonymous", "anonymous")
 
 
+GROWING = b"""\
+555555700000-555555900000 rw-p 00000000 00:00 0                          [heap]
+Rss:                2000 kB
+555555700000-555555b00000 rw-p 00000000 00:00 0                          [heap]
+Rss:                4000 kB
+7f0000000000-7f0000800000 rw-p 00000000 00:00 0
+Rss:                 512 kB
+"""
+
+
+def test_a_mapping_that_grew_while_it_was_read_counts_once() -> None:
+    found = mappings.regions(GROWING.splitlines(keepends=True))
+    assert [(region.name, region.size_bytes, region.rss_bytes // 1024) for region in found] == [
+        ("[heap]", 4 * MIB, 4000),
+        ("", 8 * MIB, 512),
+    ]
+    assert mappings.labels(found) == [("heap", "[heap]"), ("anonymous", "anonymous")]
+
+
+@given(st.lists(st.tuples(st.integers(1, 50), st.integers(0, 9), st.lists(st.integers(1, 9), max_size=3)), max_size=12))
+def test_each_mapping_counts_once_as_it_was_last(shapes: list[tuple[int, int, list[int]]]) -> None:
+    """The kernel goes on from the end of what it told last: what grew since is told again, with its old start."""
+    lines, expected, at = [], [], 0
+    for pages, gap, growths in shapes:
+        start, at = at, at + pages * 4096
+        ends = [at]
+        for more in growths:
+            at += more * 4096
+            ends.append(at)
+        for end in ends:
+            lines += [b"%x-%x rw-p 00000000 00:00 0 \n" % (start, end), b"Rss: %d kB\n" % ((end - start) // 1024)]
+        expected.append((start, at, at - start))
+        at += gap * 4096
+    found = mappings.regions(lines)
+    assert [(region.start, region.end, region.rss_bytes) for region in found] == expected
+
+
+def test_a_reading_over_the_resident_size_is_read_again() -> None:
+    """What was moved in memory meanwhile was seen twice."""
+    heap, array = ("heap", "[heap]"), ("anonymous", "anonymous")
+    right, twice, more = {heap: 50 * MIB}, {heap: 50 * MIB, array: 60 * MIB}, {heap: 50 * MIB, array: 90 * MIB}
+
+    def least(*readings: dict[tuple[str, str], int]) -> tuple[dict[tuple[str, str], int], int]:
+        left = list(readings)
+        found = mappings._least([lambda: left.pop(0)] * len(readings), lambda: 50 * MIB)
+        return found, len(left)
+
+    assert least(right, twice) == (right, 1)
+    assert least(twice, right, twice) == (right, 1)
+    assert least(more, twice, more) == (twice, 0)
+    assert least({}, right) == ({}, 1)  # refused
+
+
 @given(st.binary(max_size=400))
 def test_what_is_not_smaps_is_refused_or_read(data: bytes) -> None:
     try:
