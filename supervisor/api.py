@@ -25,8 +25,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import IO, Any
 
-from supervisor import ctl, embedding, evidence
-from supervisor.ctl import Refused
+from supervisor import embedding, evidence
+from supervisor.ctl import client
+from supervisor.ctl.client import Refused
 from supervisor.embedding import Evidence, State
 from supervisor.errors import GuardError, UsageError
 from supervisor.evidence import Event
@@ -226,7 +227,7 @@ class Run:
                 hint = "a profiles_dir that can be written to"
                 raise Refused("guard can't be asked", why="it has no place for its socket", hint=hint)
             try:
-                return ctl.ask(evidence.read(self._path), request)
+                return client.ask(evidence.read(self._path), request)
             except Refused:
                 raise
             except GuardError:

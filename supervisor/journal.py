@@ -8,8 +8,9 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from supervisor import door, output, reactions, record, restart, sample, store
+from supervisor import output, reactions, record, restart, sample, store
 from supervisor.config import Config
+from supervisor.ctl import door
 from supervisor.disk import LONG_PATIENCE_S, Disk
 from supervisor.lives import Lives
 from supervisor.log import Log, Stream

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from supervisor.config import Config
-    from supervisor.control import Control
+    from supervisor.ctl.server import Control
     from supervisor.journal import Journal
     from supervisor.metrics.teller import Teller
     from supervisor.part import Part
@@ -129,13 +129,13 @@ class Lives:
         self, control: Control, ready: Collection[int], init: pid1.Init, reason: str, wait_s: float | None
     ) -> bool:
         """Between two lives: answer `guard ctl`; True when the next life is asked for now."""
-        from supervisor import telling
-        from supervisor.control import refusal
+        from supervisor.ctl import documents
+        from supervisor.ctl.server import refusal
 
         begin = False
         for asked in control.serve(ready, time.monotonic()):
             if asked.verb == "state":
-                document = telling.of_wait(self.previous or "", self.number, reason, wait_s)
+                document = documents.of_wait(self.previous or "", self.number, reason, wait_s)
                 control.answer(asked.number, document)
             elif asked.verb == "stop":
                 init.stopped_from_outside = True

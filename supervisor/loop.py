@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from supervisor import decide, metrics, notice, pid1, policy, record, restart, sample, thresholds
 from supervisor.acting import Acting
 from supervisor.config import Config
+from supervisor.ctl.answering import Serving
 from supervisor.finish import Finish
 from supervisor.floods import Floods
 from supervisor.journal import Journal
 from supervisor.lives import Lives
 from supervisor.model import ActionEnded, Asked, Declined, EndLife, Event, Probe, Sample, Start, Stop
 from supervisor.profilers import interpreter
-from supervisor.serving import Serving
 from supervisor.wakeups import Wakeups
 from supervisor.workers import REACTIONS
 

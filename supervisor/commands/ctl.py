@@ -42,16 +42,16 @@ def _ctl(
 
     Example: guard ctl state    or    docker exec CONTAINER guard ctl profile --duration 5s
     """
-    from supervisor import asking, ctl
+    from supervisor.ctl import client, wording
 
-    verb, run = asking.verb_and_run(words)
-    request = asking.request(verb, pid, duration, wait)
-    found = ctl.find(shared.root(profiles_dir), run, verb)
+    verb, run = wording.verb_and_run(words)
+    request = wording.request(verb, pid, duration, wait)
+    found = client.find(shared.root(profiles_dir), run, verb)
     try:
-        answer = ctl.ask(found, request)
-    except ctl.Refused as error:
+        answer = client.ask(found, request)
+    except client.Refused as error:
         if not json_:
             raise
         shared.show(error.answer or {"ok": False, "error": error.what, "hint": error.hint})
         raise typer.Exit(error.code) from None
-    shared.show(answer) if json_ else shared.say(asking.text(verb, answer))
+    shared.show(answer) if json_ else shared.say(wording.text(verb, answer))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from supervisor import asked, control, decide, plan
+from supervisor import asked, decide, plan
+from supervisor.ctl import server
 from supervisor.model import ActionEnded, Asked, Declined, Effect, EndLife, Event, Process, Sample, Start, Stop
 from supervisor.policy import Level, Policy, State
 
@@ -131,4 +132,4 @@ def test_an_action_that_this_guard_has_not_is_refused(monkeypatch: object) -> No
 
 
 def test_verbs_and_actions_are_the_same_everywhere() -> None:
-    assert {verb: kind for verb, kind in control.VERBS.items() if kind} == asked.KINDS
+    assert {verb: kind for verb, kind in server.VERBS.items() if kind} == asked.KINDS

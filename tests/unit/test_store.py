@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from supervisor import door, store
+from supervisor import store
+from supervisor.ctl import door
 from supervisor.disk import Disk
 from tests.telling import PATIENCE_S
 

@@ -6,8 +6,8 @@ import time
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from supervisor import telling
-from supervisor.control import Control, refusal
+from supervisor.ctl import documents
+from supervisor.ctl.server import Control, refusal
 from supervisor.model import ActionEnded, Asked, Declined
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Serving:
-    """The clients of one life, a part. The connections themselves outlast it (see `control`)."""
+    """The clients of one life, a part. The connections themselves outlast it (see `server`)."""
 
     def __init__(self, watch: Watch) -> None:
         """From now on they come to this run; who asked the life before for this one is told."""
@@ -51,7 +51,7 @@ class Serving:
         if asked.verb == "state":
             pid = watch.init.target.pid if watch.init.target is not None else None
             workers = watch.workers.running.values()
-            document = telling.of_run(watch.state, watch.policy, journal, workers, pid, time.monotonic())
+            document = documents.of_run(watch.state, watch.policy, journal, workers, pid, time.monotonic())
             self._control.answer(asked.number, document)
             return
         if watch.acting.ending and asked.verb != "stop":
@@ -73,13 +73,13 @@ class Serving:
     def action_ended(self, ended: ActionEnded) -> None:
         """Tell who asked for it what it left."""
         if ended.asked:
-            self._control.answer(ended.asked, telling.of_action(ended))
+            self._control.answer(ended.asked, documents.of_action(ended))
 
     def run_ended(self, final: Mapping[str, Any]) -> None:
         """Tell who waits. Others may still come: guard stays for the last deeds, or another life begins."""
         names = ("run", "outcome", "code", "signal", "elapsed_s")
         self._control.answer_all(("stop",), {"ok": True} | {name: final[name] for name in names})
-        self._control.answer_all(telling.ACTIONS, refusal("the run ended first", f"guard postmortem {final['run']}"))
+        self._control.answer_all(documents.ACTIONS, refusal("the run ended first", f"guard postmortem {final['run']}"))
         self._final = final
 
     def give_up(self) -> None:

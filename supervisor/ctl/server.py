@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from supervisor.door import Door
+from supervisor.ctl.door import Door
 from supervisor.model import Asked
 
 # What can be asked for, and which action that starts.

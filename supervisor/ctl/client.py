@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from supervisor import evidence, files
-from supervisor.control import MOST_ANSWER_BYTES
-from supervisor.door import NAME
+from supervisor.ctl.door import NAME
+from supervisor.ctl.server import MOST_ANSWER_BYTES
 from supervisor.errors import GuardError, UsageError
 from supervisor.evidence import Run
 from supervisor.evidence.fields import text
@@ -102,7 +102,7 @@ def _connect(run: Run) -> socket.socket:
 
 
 def ask(run: Run, request: Mapping[str, Any], patience_s: float | None = None) -> dict[str, Any]:
-    """The answer to a request, as `control.parse` takes it. Raises Refused when it isn't done.
+    """The answer to a request, as `server.parse` takes it. Raises Refused when it isn't done.
 
     `patience_s`: the longest wait for the answer; without it an action, a stop or a restart is waited for until it is
     through, which guard bounds.

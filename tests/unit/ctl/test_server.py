@@ -16,8 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor import control, ctl, door, evidence
-from supervisor.control import MOST_CLIENTS, MOST_REQUEST_BYTES, SILENCE_S, BadRequest, Control, parse
+from supervisor import evidence
+from supervisor.ctl import client, door, server
+from supervisor.ctl.server import MOST_CLIENTS, MOST_REQUEST_BYTES, SILENCE_S, BadRequest, Control, parse
 from supervisor.errors import UsageError
 from supervisor.model import Asked
 
@@ -113,9 +114,9 @@ def test_a_long_path_is_no_obstacle(tmp_path: Path) -> None:
     place = Place(deep)
     assert len(str(place.folder)) > 108
     run = evidence.read(str(place.folder))
-    assert ctl.is_reachable(run)
+    assert client.is_reachable(run)
     place.control.close()
-    assert not ctl.is_reachable(run)
+    assert not client.is_reachable(run)
 
 
 @pytest.mark.parametrize("planted", ["link", "file", "socket"])
@@ -142,9 +143,9 @@ def test_what_stands_in_its_place_is_not_used(tmp_path: Path, monkeypatch: pytes
         assert found.where == str(temporary / f"guard-{os.getuid()}" / f"{RUN}.sock")
         (folder / "run.json").write_text(json.dumps({"ctl": found.where}))
         run = evidence.read(str(folder))
-        assert ctl.is_reachable(run)
+        assert client.is_reachable(run)
         os.chmod(temporary / f"guard-{os.getuid()}", 0o755)  # not private: whoever made it may not be guard
-        assert not ctl.is_reachable(run)
+        assert not client.is_reachable(run)
         found.close()
 
 
@@ -154,10 +155,10 @@ def test_a_client_follows_no_link(tmp_path: Path) -> None:
     os.rename(place.folder / door.NAME, real)
     run = evidence.read(str(place.folder))
     os.symlink(real, place.folder / door.NAME)
-    assert not ctl.is_reachable(run)
+    assert not client.is_reachable(run)
     os.unlink(place.folder / door.NAME)
     os.link(real, place.folder / door.NAME)
-    assert ctl.is_reachable(run)
+    assert client.is_reachable(run)
     place.control.close()
 
 
@@ -197,9 +198,9 @@ def test_parsing_never_breaks(line: bytes) -> None:
         verb, pid, duration_s, wait = parse(line)
     except BadRequest:
         return
-    assert verb in control.VERBS and isinstance(wait, bool)
+    assert verb in server.VERBS and isinstance(wait, bool)
     assert pid is None or 0 < pid < 1 << 31
-    assert duration_s is None or 0 < duration_s <= control.MOST_DURATION_S
+    assert duration_s is None or 0 < duration_s <= server.MOST_DURATION_S
 
 
 def test_who_says_nothing_is_dropped_and_who_waits_is_not(place: Place) -> None:
@@ -286,34 +287,34 @@ def test_another_life_has_another_door_and_who_waits_stays(place: Place, tmp_pat
 
 def test_an_answer_that_is_too_long_is_said_to_be(place: Place) -> None:
     connection, asked = place.ask(b'{"verb": "state"}\n')
-    place.control.answer(asked[0].number, {"ok": True, "text": "x" * control.MOST_ANSWER_BYTES})
+    place.control.answer(asked[0].number, {"ok": True, "text": "x" * server.MOST_ANSWER_BYTES})
     assert told(connection) == {"ok": False, "error": "the answer is too long", "hint": ""}
 
 
 def test_no_such_run(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no guard runs"):
-        ctl.find(str(tmp_path), None)
+        client.find(str(tmp_path), None)
     with pytest.raises(UsageError, match="no run"):
-        ctl.find(str(tmp_path), "web")
+        client.find(str(tmp_path), "web")
 
 
 def test_a_run_by_id_by_a_part_and_the_only_one(place: Place, tmp_path: Path) -> None:
     (place.folder / "run.json").write_text("{}")
     for wanted in (None, "last", RUN, "20261124", "app-4242", str(place.folder)):
-        assert ctl.find(str(tmp_path), wanted).id == RUN
+        assert client.find(str(tmp_path), wanted).id == RUN
         place.turn()  # who only looks whether somebody is there is let in and forgotten
         place.turn()
     ended = tmp_path / "monitored" / RUN.replace("app", "api")
     ended.mkdir()
     (ended / "run.json").write_text('{"outcome": "exited"}')
-    assert ctl.find(str(tmp_path), "a").id == RUN  # the other one can't be meant
+    assert client.find(str(tmp_path), "a").id == RUN  # the other one can't be meant
     with pytest.raises(UsageError, match="has ended"):
-        ctl.find(str(tmp_path), "api")
+        client.find(str(tmp_path), "api")
     other = Place(tmp_path / "other")
     os.rename(other.folder, tmp_path / "monitored" / RUN.replace("app", "apt"))
     with pytest.raises(UsageError, match="2 guards run"):
-        ctl.find(str(tmp_path), None)
+        client.find(str(tmp_path), None)
     with pytest.raises(UsageError, match="fits 2 runs"):
-        ctl.find(str(tmp_path), "ap")
-    assert ctl.find(str(tmp_path), "apt").id != RUN
+        client.find(str(tmp_path), "ap")
+    assert client.find(str(tmp_path), "apt").id != RUN
     other.control.close()

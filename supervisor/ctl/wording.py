@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from supervisor.analysis.text import visible
-from supervisor.control import MOST_DURATION_S, VERBS
+from supervisor.ctl.server import MOST_DURATION_S, VERBS
 from supervisor.errors import UsageError
 from supervisor.quantities import BadValue, human_bytes, human_duration, parse_duration
 
@@ -26,7 +26,7 @@ def verb_and_run(words: Sequence[str]) -> tuple[str, str | None]:
 
 
 def request(verb: str, pid: int | None, duration: str | None, wait: bool) -> dict[str, Any]:
-    """As `control.parse` takes it. Raises UsageError."""
+    """As `server.parse` takes it. Raises UsageError."""
     found: dict[str, Any] = {"verb": verb, "wait": wait}
     if pid is not None:
         if not VERBS[verb]:
