@@ -220,7 +220,7 @@ class Journal:
         other.end()
 
     def _warn_of_reloader(self) -> None:
-        from supervisor.reloaders import own_reloader
+        from supervisor.reload.others import own_reloader
 
         found = own_reloader(self.command, os.environ)
         if found is not None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from supervisor.journal import Journal
     from supervisor.metrics.teller import Teller
     from supervisor.part import Part
-    from supervisor.reload import Reloader
+    from supervisor.reload.reloader import Reloader
 
 _MOST_UNTOLD = 64
 
@@ -184,7 +184,7 @@ def run_all(command: list[str], config: Config, environment: dict[bytes, bytes],
     launch.let_go(init.descriptors, inherited=False)
     lives = Lives(config)
     if config.reload:
-        from supervisor.reload import Reloader
+        from supervisor.reload.reloader import Reloader
 
         lives.reloader = Reloader(config, init.poller, init.helpers, lives.tell)
         lives.add(lives.reloader, init)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.reloaders import own_reloader
-from supervisor.reloading import Wanted
+from supervisor.reload.others import own_reloader
+from supervisor.reload.wanted import Wanted
 
 
 def tree(top: Path) -> Path:

@@ -1,7 +1,7 @@
 """`--reload`'s watcher, in a process of its own: file changes as an iterator, told as JSON lines on stdout.
 
-Started as `python -IS watch.py SPEC`. It imports watchfiles, which the process that watches memory never does. A line
-is {"engine": "inotify"|"polling", "reason"} when it watches, {"changed": [path, ...], "count"} after a burst.
+Started as `python -IS watching_files.py SPEC`. It imports watchfiles, which the process that watches memory never does.
+A line is {"engine": "inotify"|"polling", "reason"} when it watches, {"changed": [path, ...], "count"} after a burst.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def main(argument: str) -> int:
         if path not in sys.path:
             sys.path.append(path)
     from supervisor import libc
-    from supervisor.reloading import Wanted
+    from supervisor.reload.wanted import Wanted
 
     libc.prctl(libc.PR_SET_PDEATHSIG, 9)
     if os.getppid() != spec["parent"]:
@@ -102,5 +102,5 @@ def _tell(line: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
     sys.exit(main(sys.argv[1]))
