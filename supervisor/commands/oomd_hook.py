@@ -33,8 +33,9 @@ def _oomd_hook(
 
     Example: guard oomd-hook --deadline 3s --profiles-dir /var/log/guard
     """
-    from supervisor import listening, oomd, quantities
+    from supervisor import quantities
     from supervisor.errors import UsageError
+    from supervisor.oomd import hook, listening
 
     times = {}
     for name, text in (("deadline", deadline), ("growth", growth)):
@@ -42,6 +43,6 @@ def _oomd_hook(
             times[name] = quantities.parse_duration(text, 1.0, zero=name == "growth")
         except quantities.BadValue as error:
             raise UsageError(f"--{name} {text[:80]!r}: not accepted", why=f"it takes {error}") from None
-    oomd.serve(
+    hook.serve(
         os.path.abspath(socket or listening.SOCKET), profiles_dir, times["deadline"], times["growth"], dict(os.environ)
     )

@@ -5,7 +5,7 @@ systemd.socket(5), systemd.exec(5), oomd.conf(5) of systemd 260.
 
 from __future__ import annotations
 
-from supervisor.listening import SOCKET
+from supervisor.oomd.listening import SOCKET
 from supervisor.scaffold.systemd import quoted
 from supervisor.scaffold.wish import Wish
 

@@ -1,6 +1,6 @@
 """One kill that systemd-oomd announced: evidence of the group's processes before it, their record after it.
 
-Runs in a process of its own (see `oomd`), so that no disk and no process that can't be read delays the answer.
+Runs in a process of its own (see `hook`), so that no disk and no process that can't be read delays the answer.
 """
 
 from __future__ import annotations

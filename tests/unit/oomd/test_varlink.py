@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor import varlink
-from supervisor.varlink import Call, Refused
+from supervisor.oomd import varlink
+from supervisor.oomd.varlink import Call, Refused
 
 # As sd-varlink of systemd 262 sends it, caught from varlinkctl.
 OOMD = b'{"method":"io.systemd.oom.Prekill.Notify","parameters":{"cgroup":"/system.slice/app.service"}}'

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from supervisor import listening
 from supervisor.errors import UsageError
+from supervisor.oomd import listening
 
 
 def test_root_guards_own_user_and_oomds_may_call() -> None:
@@ -73,7 +73,7 @@ def test_what_systemd_hands_over_is_checked() -> None:
     code = f"""if True:
         import os, socket, sys
         sys.path[:0] = {sys.path!r}
-        from supervisor import listening
+        from supervisor.oomd import listening
         from supervisor.errors import UsageError
         made = socket.socket({{"tcp": socket.AF_INET}}.get(sys.argv[1], socket.AF_UNIX))
         if sys.argv[1] == "listens":

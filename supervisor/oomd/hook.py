@@ -16,9 +16,10 @@ import time
 from collections.abc import Collection
 from typing import Any, NoReturn
 
-from supervisor import cgroup, listening, pid1, prekill, run, varlink
+from supervisor import cgroup, pid1, run
 from supervisor.config import Config
 from supervisor.log import Log, Stream
+from supervisor.oomd import listening, prekill, varlink
 
 _MOST_CONNECTIONS = 64
 _MOST_KILLS = 8
