@@ -225,11 +225,11 @@ def _doctor(
 
     Example: guard doctor --pid 4242
     """
-    from supervisor import doctor
+    from supervisor.doctor import examine
 
     config = run.settle({}, _environ())
-    report = doctor.examine(pid, config.profiles_dir)
-    typer.echo(json.dumps(doctor.document(report), indent=1) if json_ else doctor.text(report))
+    report = examine.examine(pid, config.profiles_dir)
+    typer.echo(json.dumps(examine.document(report), indent=1) if json_ else examine.text(report))
 
 
 for command in (ctl, init, oomd_hook, postmortem, prune, report, runs, top):

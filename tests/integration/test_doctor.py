@@ -74,7 +74,7 @@ def test_another_users_process_is_refused_with_what_to_do(run_guard: Guard, tmp_
         pytest.skip("no interpreter that another user can read")
     code = (
         "import sys; sys.path[:0] = ['.']\n"
-        "from supervisor import checks, sample, tryout\n"
+        "from supervisor import sample\nfrom supervisor.doctor import checks, tryout\n"
         f"scene = tryout.Scene(1, sample.read_process({os.getpid()}), 'self', '/nowhere', throwaway=False)\n"
         "print(tryout.bounded(tryout.Check('x', checks.same_user), scene))\n"
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from supervisor import checks, tryout
+from supervisor.doctor import checks, tryout
 from supervisor.sample import read_process
 from tests.integration.conftest import GUARD
 from tests.vm.driving import PATIENCE_S, TARGET, begin, order, snapshot, tell

@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 
-from supervisor import cgroup, checks_runtimes, checks_tools, facts, files, installing, launch, libc, sample, store
+from supervisor import cgroup, facts, files, installing, launch, libc, sample, store
 from supervisor.actions import growth, mappings, stacks
 from supervisor.actions.task import Task
 from supervisor.analysis.text import counted
+from supervisor.doctor import runtimes, tools
+from supervisor.doctor.tryout import LEAKING_FUNCTION, Check, Scene, Verdict, absent, refused, works
 from supervisor.profilers import (
     agent,
     engine,
@@ -27,7 +29,6 @@ from supervisor.profilers import (
 )
 from supervisor.profilers.syscalls import SyscallTrap
 from supervisor.quantities import human_bytes
-from supervisor.tryout import LEAKING_FUNCTION, Check, Scene, Verdict, absent, refused, works
 
 _PTRACE_HINT = "docker run --cap-add SYS_PTRACE"
 
@@ -357,13 +358,13 @@ GROUPS: dict[str, tuple[Check, ...]] = {
         Check("heap: agent", heap_agent, 8.0, python=True),
         Check("heap: sys.remote_exec", heap_remote, 4.0, python=True),
         Check("heap: memray attach", heap_attach, 4.0, python=True),
-        Check("Node's inspector", checks_runtimes.node_inspector, 15.0),
-        Check("Bun at launch", checks_runtimes.bun_at_launch, 8.0),
-        Check("perf", checks_tools.perf_samples, 10.0),
-        Check("Go's pprof", checks_tools.go_pprof),
-        Check("rbspy", checks_tools.ruby_spy, 6.0),
-        Check("dotnet-trace", checks_tools.dotnet_trace, 6.0),
-        Check("dotnet-gcdump", checks_tools.dotnet_gcdump, 6.0),
+        Check("Node's inspector", runtimes.node_inspector, 15.0),
+        Check("Bun at launch", runtimes.bun_at_launch, 8.0),
+        Check("perf", tools.perf_samples, 10.0),
+        Check("Go's pprof", tools.go_pprof),
+        Check("rbspy", tools.ruby_spy, 6.0),
+        Check("dotnet-trace", tools.dotnet_trace, 6.0),
+        Check("dotnet-gcdump", tools.dotnet_gcdump, 6.0),
     ),
     "evidence": (Check("profiles directory", profiles_directory), Check("termination log", termination_log)),
     "start": (Check("isolated", isolated),),

@@ -6,8 +6,8 @@ import shutil
 import subprocess
 
 from supervisor import installing
+from supervisor.doctor.tryout import Scene, Verdict, absent, refused, works
 from supervisor.profilers import engine, inspector, node
-from supervisor.tryout import Scene, Verdict, absent, refused, works
 
 _PROGRAM = "console.log('up'); setInterval(() => {}, 1000)"
 

@@ -7,9 +7,9 @@ import shutil
 import subprocess
 from collections.abc import Callable
 
+from supervisor.doctor.tryout import Scene, Verdict, absent, refused, works
 from supervisor.profilers import dotnet, engine, gopprof, node, perf, rbspy, runner
 from supervisor.profilers.failure import Failure
-from supervisor.tryout import Scene, Verdict, absent, refused, works
 
 _HZ = 99
 _SECONDS = 0.2

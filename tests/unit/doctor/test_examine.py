@@ -4,10 +4,10 @@ import os
 import signal
 import time
 
-from supervisor import doctor, tryout
-from supervisor.doctor import Finding, Report
+from supervisor.doctor import examine, tryout
+from supervisor.doctor.examine import Finding, Report
+from supervisor.doctor.tryout import Check, Scene, Verdict
 from supervisor.profilers.failure import Failure
-from supervisor.tryout import Check, Scene, Verdict
 
 
 def scene() -> Scene:
@@ -25,14 +25,14 @@ REPORT = Report(
 
 
 def test_text_counts_and_tells_how_to_get_the_rest() -> None:
-    text = doctor.text(REPORT)
+    text = examine.text(REPORT)
     assert "3 capabilities: 1 work (33.3 %), 1 refused, 1 absent by nature" in text
     assert text.splitlines()[-1] == "  trap: docker run --cap-add SYS_PTRACE"
     assert text.startswith("tried on process 7 (app)")
 
 
 def test_document() -> None:
-    document = doctor.document(REPORT)
+    document = examine.document(REPORT)
     assert document["counts"] == {"total": 3, "works": 1, "refused": 1, "absent": 1, "works_share": 0.3333}
     assert document["capabilities"][1]["hint"] == "docker run --cap-add SYS_PTRACE"
 

@@ -8,11 +8,12 @@ import tempfile
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from supervisor import checks, facts, sample
+from supervisor import facts, sample
 from supervisor.actions.task import command_line
+from supervisor.doctor import checks
+from supervisor.doctor.tryout import ABSENT, REFUSED, WORKS, Scene, Throwaway, Verdict, absent, bounded
 from supervisor.errors import UsageError
 from supervisor.profilers import permission
-from supervisor.tryout import ABSENT, REFUSED, WORKS, Scene, Throwaway, Verdict, absent, bounded
 
 SCHEMA_VERSION = 1
 _MOST_HINTS = 5
