@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
 
 from supervisor.doctor.tryout import Scene, Verdict, absent, refused, works
-from supervisor.profilers import dotnet, engine, gopprof, node, perf, rbspy, runner
+from supervisor.profilers import dotnet, engine, gopprof, node, perf, rbspy
 from supervisor.profilers.failure import Failure
+from supervisor.profilers.tool import Tool
 
 _HZ = 99
 _SECONDS = 0.2
@@ -21,12 +21,13 @@ def perf_samples(scene: Scene) -> Verdict:
     """perf may sample the process: tried, for it stops nobody."""
     if engine.of(scene.pid) not in engine.MACHINE_CODE and shutil.which("perf") is None:
         return absent(f"not on PATH, and only of use to machine code; {perf.INSTALL}")
-    program = perf.find()
+    program = perf.TOOL.find()
     data = os.path.join(scene.scratch or "/tmp", "perf.data")
     try:
-        done = runner.run(perf.record_argv(program, scene.pid, data, rate_hz=_HZ, seconds=_SECONDS), _PERF_S)
+        argv = perf.record_argv(program, scene.pid, data, rate_hz=_HZ, seconds=_SECONDS)
+        done = perf.TOOL.run(argv, _PERF_S)
         if done.code or done.hung:
-            raise perf.explain(done.stderr, done.code, hung=done.hung, pid=scene.pid)
+            raise perf.TOOL.explain(perf.last_words(done.stderr), done.code, hung=done.hung, pid=scene.pid)
     finally:
         if os.path.exists(data):
             os.unlink(data)
@@ -45,24 +46,24 @@ def go_pprof(scene: Scene) -> Verdict:
 
 def ruby_spy(scene: Scene) -> Verdict:
     """rbspy is there."""
-    return _tool(scene, engine.RUBY, "a Ruby", rbspy.find)
+    return _tool(scene, engine.RUBY, "a Ruby", rbspy.TOOL)
 
 
 def dotnet_trace(scene: Scene) -> Verdict:
     """dotnet-trace is there."""
-    return _tool(scene, engine.DOTNET, "a .NET", lambda: dotnet.find("dotnet-trace"))
+    return _tool(scene, engine.DOTNET, "a .NET", dotnet.TRACE)
 
 
 def dotnet_gcdump(scene: Scene) -> Verdict:
     """dotnet-gcdump is there."""
-    return _tool(scene, engine.DOTNET, "a .NET", lambda: dotnet.find("dotnet-gcdump"))
+    return _tool(scene, engine.DOTNET, "a .NET", dotnet.GCDUMP)
 
 
-def _tool(scene: Scene, wanted: str, whose: str, find: Callable[[], str]) -> Verdict:
+def _tool(scene: Scene, wanted: str, whose: str, tool: Tool) -> Verdict:
     """A tool that is looked for, and asked for its version; what it can do isn't tried."""
     is_its = engine.of(scene.pid) == wanted
     try:
-        program = find()
+        program = tool.find()
     except Failure as missing:
         if is_its:
             return refused(missing.said, missing.hint)

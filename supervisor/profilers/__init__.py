@@ -10,5 +10,6 @@
   that guard's tracer swallows), `syscalls` at the system call, where that is refused; `traps` chooses.
 - Heap: `agent` asks what was prepared at launch, `remote` and `runtime` visit a 3.14+ that wasn't, `memray` attaches.
 - Node: `inspector` is a session with a running one (open, watch, let go), `node` tells what it lets in.
-- `lent`: reading what only the watcher may read; `runner` runs a tool, bounded in time and output.
+- `lent`: reading what only the watcher may read; `runner` runs a tool, bounded in time and output; `tool`
+  finds one that isn't guard's and names its failures.
 """

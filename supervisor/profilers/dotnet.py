@@ -20,7 +20,8 @@ import time
 from supervisor.analysis import folded, speedscope
 from supervisor.analysis.reading import FormatError
 from supervisor.profilers import pace, recorder, runner, stdlib
-from supervisor.profilers.failure import Failure, gone
+from supervisor.profilers.failure import Failure
+from supervisor.profilers.tool import Tool
 
 Histogram = dict[str, tuple[int, int]]  # by type: instances, bytes
 
@@ -37,18 +38,14 @@ _ROW = re.compile(r"\s*([\d.,' \u00a0\u202f]*\d)\s{2,}([\d.,'\u00a0\u202f]*\d)\s
 _BUSY = "CPU_TIME"
 
 
-def find(tool: str) -> str:
-    """A tool of .NET on PATH or where `dotnet tool install --global` puts it. Raises Failure."""
-    home = os.path.join(os.environ.get("HOME", "/"), ".dotnet", "tools")
-    found = shutil.which(tool) or shutil.which(tool, path=home)
-    if found is None:
-        raise Failure(f"{tool}-missing", f"a .NET is read by {tool}, which is not on PATH", install(tool))
-    return found
+def _tool(name: str) -> Tool:
+    """A tool of .NET: on PATH, or where `dotnet tool install --global` puts it."""
+    hint = f"{name} ps; DOTNET_EnableDiagnostics must not be 0"
+    absent, install = f"a .NET is read by {name}, which is not on PATH", f"dotnet tool install --global {name}"
+    return Tool(name, absent, install, lambda pid: hint, homes=(".dotnet/tools",))
 
 
-def install(tool: str) -> str:
-    """The command that installs it."""
-    return f"dotnet tool install --global {tool}"
+TRACE, GCDUMP = _tool("dotnet-trace"), _tool("dotnet-gcdump")
 
 
 def check(pid: int) -> str:
@@ -148,41 +145,30 @@ def parse_report(text: str) -> Histogram:
 
 def histogram(pid: int) -> Histogram:
     """Instances and bytes by type. Raises Failure, Interrupted."""
-    program = find("dotnet-gcdump")
-    done = run(report_argv(program, pid), _REPORT_S, check(pid))
+    program = GCDUMP.find()
+    done = run(GCDUMP, report_argv(program, pid), _REPORT_S, check(pid))
     if done.interrupted:
         raise runner.Interrupted
     found = parse_report(done.stdout.decode("utf-8", "replace"))
     if done.code or done.hung or not found:
-        raise explain("dotnet-gcdump", done, pid)
+        raise GCDUMP.explain(last_words(done), done.code, hung=done.hung, pid=pid)
     return found
 
 
-def explain(tool: str, done: runner.Completed, pid: int) -> Failure:
-    """What a failed run means; the tools tell on both streams."""
-    lines = [line.strip() for line in (done.stderr or done.stdout[-4096:].decode("utf-8", "replace")).splitlines()]
-    said = " ".join(line for line in lines if line)[:300]
-    hint = f"{tool} ps; DOTNET_EnableDiagnostics must not be 0"
-    if done.hung:
-        return Failure(f"{tool}-hung", said or "no end before the deadline", hint)
-    if not os.path.isdir(f"/proc/{pid}"):
-        return gone(pid, said)
-    return Failure(f"{tool}-failed", said or f"exit code {done.code}", hint)
+def last_words(done: runner.Completed) -> str:
+    """What a tool said, in one line; it tells on both streams. Pure."""
+    return " ".join((done.stderr or done.stdout[-4096:].decode("utf-8", "replace")).split())
 
 
-def run(argv: list[str], deadline_s: float, folder: str, meter: recorder.Meter | None = None) -> runner.Completed:
-    """Run a tool beside the runtime that listens in `folder`. Raises Failure.
+def run(tool: Tool, argv: list[str], deadline_s: float, folder: str) -> runner.Completed:
+    """Run one of them beside the runtime that listens in `folder`. Raises Failure.
 
     It is a .NET itself: its double mapping would reserve a file larger than guard lets what it runs write.
     """
     # By the last one it opens no socket of its own in that folder.
     own = {"TMPDIR": folder, "DOTNET_EnableWriteXorExecute": "0", "DOTNET_EnableDiagnostics": "0"}
     os.environ.update(own, DOTNET_CLI_TELEMETRY_OPTOUT="1", NO_COLOR="1")
-    tool = os.path.basename(argv[0])
-    try:
-        return runner.run(argv, deadline_s, watch=meter, most_bytes=_MOST_BYTES)
-    except OSError as error:
-        raise Failure(f"{tool}-missing", f"{argv[0]}: {error.strerror}", install(tool)) from error
+    return tool.run(argv, deadline_s, most_bytes=_MOST_BYTES)
 
 
 def sweep() -> None:
@@ -207,10 +193,10 @@ def _is_stale(entry: os.DirEntry[str], since_s: float) -> bool:
 class Trace(recorder.Engine):
     """dotnet-trace, a slice at a time: the runtime itself samples its managed stacks. Raises Failure."""
 
-    name = "dotnet-trace"
+    name = TRACE.name
 
     def __init__(self, pid: int) -> None:
-        self.program = find(self.name)
+        self.program = TRACE.find()
         self._folder = check(pid)
         self._pid = pid
 
@@ -231,13 +217,14 @@ class Trace(recorder.Engine):
         with tempfile.TemporaryDirectory(prefix=_SCRATCH) as folder:
             output = os.path.join(folder, "trace.nettrace")
             began_s = time.monotonic()
-            done = run(trace_argv(self.program, pid, output, asked_s), asked_s + _SLACK_S, self._folder)
+            argv = trace_argv(self.program, pid, output, asked_s)
+            done = run(TRACE, argv, asked_s + _SLACK_S, self._folder)
             elapsed_s = time.monotonic() - began_s
             written = output.removesuffix(".nettrace") + ".speedscope.json"
             if not os.path.exists(written):
                 if done.interrupted:
                     raise runner.Interrupted
-                raise explain(self.name, done, pid)
+                raise TRACE.explain(last_words(done), done.code, hung=done.hung, pid=pid)
             with open(written, "rb") as file:
                 data = file.read(_MOST_BYTES)
         try:

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import time
 
 from supervisor.analysis import folded
 from supervisor.profilers import native, pace, permission, recorder, runner
-from supervisor.profilers.failure import Failure, gone
+from supervisor.profilers.tool import Tool
 
 INSTALL = "apt-get install linux-perf (Debian), linux-tools-generic (Ubuntu), perf (Fedora, Arch, Alpine)"
 NEEDS_BYTES = 128 << 20  # what it has mapped of samples, and the symbols of all that it reads
@@ -24,14 +23,17 @@ _SCRIPT_S = 30.0
 _LAST_SCRIPT_S = 2.0  # when guard wants to end
 _MOST_FRAMES = 127  # sysctl kernel.perf_event_max_stack
 _REFUSED = ("permission", "not permitted", "perf_event_paranoid", "access to performance monitoring")
-
-
-def find() -> str:
-    """perf on PATH. Raises Failure."""
-    found = shutil.which("perf")
-    if found is None:
-        raise Failure("perf-missing", "no perf on PATH", INSTALL)
-    return found
+TOOL = Tool(
+    "perf",
+    "no perf on PATH",
+    INSTALL,
+    lambda pid: f"perf record --call-graph fp --pid {pid}",
+    gone=("no such process",),
+    rules=(
+        (_REFUSED, "perf-refused", permission.perf_hint),
+        (("not found for kernel",), "perf-missing", lambda: INSTALL),  # Ubuntu's wrapper
+    ),
+)
 
 
 def record_argv(program: str, pid: int, output: str, *, rate_hz: int, seconds: float) -> list[str]:
@@ -99,20 +101,9 @@ def _frame(line: str) -> str:
     return folded.frame(name, native.RUNTIME if native.is_runtime(name) else place)
 
 
-def explain(stderr: str, code: int, *, hung: bool, pid: int) -> Failure:
-    """What a failed run means; perf exits 255 or 129 for most of it."""
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    said = " ".join(lines)[:300]
-    hint = f"perf record --call-graph fp --pid {pid}"
-    if hung:
-        return Failure("perf-hung", said or "no end before the deadline", hint)
-    if not os.path.isdir(f"/proc/{pid}") or "no such process" in said.lower():
-        return gone(pid, said)
-    if any(words in said.lower() for words in _REFUSED):
-        return Failure("perf-refused", said, permission.perf_hint())
-    if code == 127 or "not found for kernel" in said:  # Ubuntu's wrapper
-        return Failure("perf-missing", said, INSTALL)
-    return Failure("perf-failed", said or f"exit code {code}", hint)
+def last_words(stderr: str) -> str:
+    """What it said, in one line. Pure."""
+    return " ".join(stderr.split())
 
 
 class Perf(recorder.Engine):
@@ -121,7 +112,7 @@ class Perf(recorder.Engine):
     name = "perf"
 
     def __init__(self) -> None:
-        self.program = find()
+        self.program = TOOL.find()
 
     def ways(self, nonblocking: bool) -> tuple[pace.Way, ...]:
         """The kernel reads stacks."""
@@ -138,27 +129,21 @@ class Perf(recorder.Engine):
             data = f"/proc/self/fd/{fd}"
             began_s = time.monotonic()
             argv = record_argv(self.program, pid, data, rate_hz=plan.rate_hz, seconds=seconds)
-            done = self._run(argv, seconds + _SLACK_S, fd)
+            # Unmetered: most of what it takes is its start, and nobody stands.
+            done = TOOL.run(argv, seconds + _SLACK_S, keep=(fd,))
             elapsed_s = time.monotonic() - began_s
             if not os.fstat(fd).st_size:
-                raise explain(done.stderr, done.code, hung=done.hung, pid=pid)
+                raise TOOL.explain(last_words(done.stderr), done.code, hung=done.hung, pid=pid)
             deadline_s = _LAST_SCRIPT_S if done.interrupted else _SCRIPT_S
-            told = self._run(script_argv(self.program, data), deadline_s, fd)
+            told = TOOL.run(script_argv(self.program, data), deadline_s, keep=(fd,))
         finally:
             os.close(fd)
         if told.interrupted or (done.interrupted and told.hung):
             raise runner.Interrupted
         if told.code or told.hung:
-            raise explain(told.stderr, told.code, hung=told.hung, pid=pid)
+            raise TOOL.explain(last_words(told.stderr), told.code, hung=told.hung, pid=pid)
         counts = parse(told.stdout.decode("utf-8", "replace"), pid)
         piece = recorder.Piece(self.name, counts, plan, done, meter, max(1, round(seconds)), elapsed_s)
         piece.sampled_by_clock(min(seconds, elapsed_s))
         piece.cpu_s += told.cpu_s
         return piece
-
-    def _run(self, argv: list[str], deadline_s: float, fd: int) -> runner.Completed:
-        try:
-            # Unmetered: most of what it takes is its start, and nobody stands.
-            return runner.run(argv, deadline_s, keep=(fd,))
-        except OSError as error:
-            raise Failure("perf-missing", f"{self.program}: {error.strerror}", INSTALL) from error

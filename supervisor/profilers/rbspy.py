@@ -7,26 +7,29 @@ Sources: rbspy's documentation, and its source at 0.3x: `record` writes `name - 
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from typing import Any
 
 from supervisor.analysis import folded
 from supervisor.profilers import kernel, pace, permission, recorder, runner
-from supervisor.profilers.failure import Failure, gone
+from supervisor.profilers.failure import Failure
+from supervisor.profilers.tool import Tool
 
 INSTALL = "cargo install rbspy, or a release of github.com/rbspy/rbspy on PATH"
 _SNAPSHOT_S = 5.0
 _MOST_FRAMES = 200
 _NEWER = ("couldn't find ruby version", "not supported", "unsupported", "unknown ruby version")
-
-
-def find() -> str:
-    """rbspy on PATH. Raises Failure."""
-    found = shutil.which("rbspy")
-    if found is None:
-        raise Failure("rbspy-missing", "a Ruby's own stacks are read by rbspy, which is not on PATH", INSTALL)
-    return found
+TOOL = Tool(
+    "rbspy",
+    "a Ruby's own stacks are read by rbspy, which is not on PATH",
+    INSTALL,
+    lambda pid: f"rbspy snapshot --pid {pid}",
+    gone=("no such process", "isn't running"),
+    rules=(
+        (("permission denied", "not permitted"), "ptrace-refused", permission.ptrace_hint),
+        (_NEWER, "ruby-unsupported", lambda: "a newer rbspy: " + INSTALL),
+    ),
+)
 
 
 def record_argv(
@@ -78,43 +81,27 @@ def threads(pid: int) -> list[dict[str, Any]]:
 
     rbspy doesn't say which one that is. Raises Failure.
     """
-    program = find()
-    done = _run(snapshot_argv(program, pid, nonblocking=True), _SNAPSHOT_S)
+    done = _run(snapshot_argv(TOOL.find(), pid, nonblocking=True), _SNAPSHOT_S)
+    if done.interrupted:
+        raise runner.Interrupted
     own = frames(done.stdout.decode("utf-8", "replace"))
     if done.code or done.hung or not own:
-        raise explain(done.stderr, done.code, hung=done.hung, pid=pid)
+        raise TOOL.explain(last_words(done.stderr), done.code, hung=done.hung, pid=pid)
     found = kernel.threads(pid)
     holder = {"pid": pid, "thread_id": 0, "thread_name": "holds Ruby's lock", "os_thread_id": None, "active": True,
               "owns_gil": True, "frames": own}  # fmt: skip
     return [holder, *found]
 
 
-def explain(stderr: str, code: int, *, hung: bool, pid: int) -> Failure:
-    """What a failed run means. rbspy exits 1 for everything, so its words decide."""
+def last_words(stderr: str) -> str:
+    """Its causes in one line, else all that it said. Pure."""
     causes = [line.strip()[2:] for line in stderr.splitlines() if line.strip().startswith("- ")]
-    said = (": ".join(causes) or " ".join(stderr.split()))[:300]
-    low = said.lower()
-    hint = f"rbspy snapshot --pid {pid}"
-    if hung:
-        return Failure("rbspy-hung", said or "no answer before the deadline", hint)
-    if not os.path.isdir(f"/proc/{pid}") or "no such process" in low or "isn't running" in low:
-        return gone(pid, said)
-    if "permission denied" in low or "not permitted" in low:
-        return Failure("ptrace-refused", said, permission.ptrace_hint())
-    if any(words in low for words in _NEWER):
-        return Failure("ruby-unsupported", said, "a newer rbspy: " + INSTALL)
-    return Failure("rbspy-failed", said or (f"exit code {code}" if code else "it saw no stack"), hint)
+    return ": ".join(causes) or " ".join(stderr.split())
 
 
 def _run(argv: list[str], deadline_s: float, **more: Any) -> runner.Completed:
     os.environ.setdefault("HOME", "/")  # it wants one, although it writes nothing there
-    try:
-        done = runner.run(argv, deadline_s, **more)
-    except OSError as error:
-        raise Failure("rbspy-missing", f"{argv[0]}: {error.strerror}", INSTALL) from error
-    if done.interrupted and not more:
-        raise runner.Interrupted
-    return done
+    return TOOL.run(argv, deadline_s, **more)
 
 
 class Rbspy(recorder.Engine):
@@ -123,7 +110,7 @@ class Rbspy(recorder.Engine):
     name = "rbspy"
 
     def __init__(self) -> None:
-        self.program = find()
+        self.program = TOOL.find()
 
     def ways(self, nonblocking: bool) -> tuple[pace.Way, ...]:
         """It sees the thread that holds Ruby's lock."""
@@ -156,5 +143,5 @@ class Rbspy(recorder.Engine):
         except folded.FoldedError as error:
             raise Failure("rbspy-garbage", str(error), f"rbspy record --pid {pid}") from error
         if not counts and (done.code or done.hung) and not done.interrupted:
-            raise explain(done.stderr, done.code, hung=done.hung or meter.overdue, pid=pid)
+            raise TOOL.explain(last_words(done.stderr), done.code, hung=done.hung or meter.overdue, pid=pid)
         return recorder.Piece(self.name, counts, plan, done, meter, asked_s, elapsed_s)

@@ -64,7 +64,7 @@ def test_perf_garbage_is_no_fault(text: str) -> None:
     ],
 )
 def test_perf_failures(said: str, reason: str) -> None:
-    failure = perf.explain(said, 255, hung=False, pid=os.getpid())
+    failure = perf.TOOL.explain(perf.last_words(said), 255, hung=False, pid=os.getpid())
     assert failure.reason == reason and failure.hint
 
 
@@ -107,9 +107,9 @@ def test_ruby_command_lines() -> None:
 )
 def test_ruby_failures(cause: str, reason: str) -> None:
     said = f"Something went wrong while rbspy was sampling the process. Here's what we know:\n- {cause}\n"
-    failure = rbspy.explain(said, 1, hung=False, pid=os.getpid())
+    failure = rbspy.TOOL.explain(rbspy.last_words(said), 1, hung=False, pid=os.getpid())
     assert failure.reason == reason and cause[:20] in failure.said
-    assert rbspy.explain("", 0, hung=False, pid=1 << 22).reason == "target-gone"
+    assert rbspy.TOOL.explain("", 0, hung=False, pid=1 << 22).reason == "target-gone"
 
 
 def trace(*leaves: str) -> bytes:
@@ -302,6 +302,31 @@ def test_one_after_the_other_until_one_gives_something() -> None:
     ]  # fmt: skip
 
 
+def test_a_tool_is_looked_for_where_its_installer_puts_it(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tools / "home"))
+    with pytest.raises(Failure, match="dotnet-trace-missing"):
+        dotnet.TRACE.find()
+    folder = tools / "home" / ".dotnet" / "tools"
+    folder.mkdir(parents=True)
+    stand_in(folder, "dotnet-trace", "exit 0")
+    assert dotnet.TRACE.find() == str(folder / "dotnet-trace")
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "hung", "reason"),
+    [
+        ("", 3, True, "dotnet-trace-hung"),
+        ("sh: dotnet: not found", 127, False, "dotnet-trace-missing"),
+        ("oh", 1, False, "dotnet-trace-failed"),
+        ("", 0, False, "dotnet-trace-failed"),
+    ],
+)
+def test_every_failure_of_a_tool_says_something(said: str, code: int, hung: bool, reason: str) -> None:
+    failure = dotnet.TRACE.explain(said, code, hung=hung, pid=os.getpid())
+    assert failure.reason == reason and failure.said and failure.hint
+    assert dotnet.TRACE.explain(said, code, hung=False, pid=1 << 22).reason == "target-gone"
+
+
 @pytest.fixture
 def its_folder(tmp_path: Path) -> Iterator[tuple[int, Path]]:
     """A process with a TMPDIR of its own, and the socket that a .NET would have there."""
@@ -352,7 +377,7 @@ def test_no_tool_is_run_in_a_folder_that_others_write_to(
 def test_a_dotnet_tool_opens_no_socket_of_its_own(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", dict(os.environ))
     stand_in(tools, "dotnet-gcdump", 'echo "$TMPDIR $DOTNET_EnableDiagnostics"')
-    assert dotnet.run([dotnet.find("dotnet-gcdump")], 5.0, "/srv").stdout == b"/srv 0\n"
+    assert dotnet.run(dotnet.GCDUMP, [dotnet.GCDUMP.find()], 5.0, "/srv").stdout == b"/srv 0\n"
 
 
 @pytest.mark.parametrize(
