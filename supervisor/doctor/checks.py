@@ -23,9 +23,9 @@ from supervisor.profilers import (
     native,
     permission,
     pyspy,
-    recorder,
     remote,
     runner,
+    samplers,
 )
 from supervisor.profilers.syscalls import SyscallTrap
 from supervisor.quantities import human_bytes
@@ -180,7 +180,7 @@ def dump_lent(scene: Scene) -> Verdict:
 
 def profile(scene: Scene) -> Verdict:
     """A CPU profile of one second."""
-    piece = recorder.record(scene.pid, rate_hz=100, seconds=1)
+    piece = samplers.record(scene.pid, rate_hz=100, seconds=1)
     return works(f"{piece.samples} samples in 1 s, {piece.errors} errors, by {piece.engine}")
 
 

@@ -3,7 +3,8 @@
 - `engine` tells from a process's program whether it is a Python, a Node, a Bun, a Java or something else, `interpreter`
   which Python; `matters` who of a command's processes counts; `permission` what a container or a kernel refuses.
 - Stacks and samples: `pyspy`, `stdlib` (3.15's own), `native` and `elf` (machine code, unwound), `native_cpu`, `java`,
-  `kernel` (where any thread waits). `pace` plans the next slice of a profile by what samples cost, `recorder` runs it.
+  `kernel` (where any thread waits). `pace` plans the next slice of a profile by what samples cost, `recorder` runs it;
+  `pyspy_cpu` and `stdlib_cpu` are Python's.
 - `samplers` has the order of CPU profilers for a process; `perf`, `go_cpu` with `gopprof`, `rbspy`, `dotnet` are a tool
   each.
 - Growth: `faults` catches a thread at the page fault that takes memory (a perf event counts faults and sends a signal

@@ -216,10 +216,8 @@ class Trace(recorder.Engine):
         sweep()
         with tempfile.TemporaryDirectory(prefix=_SCRATCH) as folder:
             output = os.path.join(folder, "trace.nettrace")
-            began_s = time.monotonic()
             argv = trace_argv(self.program, pid, output, asked_s)
             done = run(TRACE, argv, asked_s + _SLACK_S, self._folder)
-            elapsed_s = time.monotonic() - began_s
             written = output.removesuffix(".nettrace") + ".speedscope.json"
             if not os.path.exists(written):
                 if done.interrupted:
@@ -231,6 +229,6 @@ class Trace(recorder.Engine):
             counts = parse_trace(data)
         except FormatError as error:
             raise Failure("dotnet-trace-garbage", f"{self.name}: {error}"[:300], f"{self.name} --version") from error
-        piece = recorder.Piece(self.name, counts, plan, done, meter, asked_s, elapsed_s)
-        piece.sampled_by_clock(float(asked_s))
-        return piece
+        return recorder.Piece(
+            self.name, counts, plan, meter, float(asked_s), interrupted=done.interrupted, cpu_s=done.cpu_s
+        )

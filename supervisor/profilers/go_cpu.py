@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-
-from supervisor.profilers import gopprof, pace, recorder, runner
+from supervisor.profilers import gopprof, pace, recorder
 
 _SLACK_S = 5.0
 
@@ -30,13 +28,8 @@ class GoProfile(recorder.Engine):
         """One slice, in whole seconds. Raises Failure, also where the program profiles itself already."""
         asked_s = max(1, round(seconds))
         what = f"profile?seconds={asked_s}"
-        began_s = time.monotonic()
         data = self._source.fetch(what, asked_s + _SLACK_S, stoppable=True)
-        elapsed_s = time.monotonic() - began_s
         reading = gopprof.profile(data, self._source.shown)
         rate_hz = max(1, round(1 / (reading.seconds_per_weight or 0.01)))
         plan = pace.Plan(pace.Way(True, False), rate_hz, plan.threads, "the rate of Go's own profiler")
-        done = runner.Completed(0, b"", "", hung=False, interrupted=False, cut=False, cpu_s=0.0)
-        piece = recorder.Piece(self.name, reading.stacks or {}, plan, done, meter, asked_s, elapsed_s)
-        piece.sampled_by_clock(reading.seconds or float(asked_s))
-        return piece
+        return recorder.Piece(self.name, reading.stacks or {}, plan, meter, reading.seconds or float(asked_s))

@@ -72,11 +72,11 @@ class Native(recorder.Engine):
             raise gone(pid)
         if not counts and refused is not None:
             raise _refused(refused)
-        done = runner.Completed(0, b"", "", hung=False, interrupted=interrupted, cut=cut,
-                                cpu_s=time.process_time() - began_cpu_s)  # fmt: skip
-        elapsed_s = max(now_s - began_s, 1e-6)
-        piece = recorder.Piece(self.name, counts, plan, done, meter, max(1, int(seconds)), elapsed_s)
-        piece.seconds, piece.ticks, piece.ticks_known, piece.errors = elapsed_s, ticks, True, int(errors)
+        elapsed_s, cpu_s = max(now_s - began_s, 1e-6), time.process_time() - began_cpu_s
+        piece = recorder.Piece(
+            self.name, counts, plan, meter, elapsed_s, ticks=ticks, interrupted=interrupted, cpu_s=cpu_s
+        )
+        piece.errors = int(errors)
         piece.late = ticks < 0.9 * plan.rate_hz * elapsed_s - 1
         return piece
 

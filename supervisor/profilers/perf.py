@@ -143,7 +143,5 @@ class Perf(recorder.Engine):
         if told.code or told.hung:
             raise TOOL.explain(last_words(told.stderr), told.code, hung=told.hung, pid=pid)
         counts = parse(told.stdout.decode("utf-8", "replace"), pid)
-        piece = recorder.Piece(self.name, counts, plan, done, meter, max(1, round(seconds)), elapsed_s)
-        piece.sampled_by_clock(min(seconds, elapsed_s))
-        piece.cpu_s += told.cpu_s
-        return piece
+        sampled_s, cpu_s = min(seconds, elapsed_s), done.cpu_s + told.cpu_s
+        return recorder.Piece(self.name, counts, plan, meter, sampled_s, interrupted=done.interrupted, cpu_s=cpu_s)

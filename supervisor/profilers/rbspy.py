@@ -144,4 +144,4 @@ class Rbspy(recorder.Engine):
             raise Failure("rbspy-garbage", str(error), f"rbspy record --pid {pid}") from error
         if not counts and (done.code or done.hung) and not done.interrupted:
             raise TOOL.explain(last_words(done.stderr), done.code, hung=done.hung or meter.overdue, pid=pid)
-        return recorder.Piece(self.name, counts, plan, done, meter, asked_s, elapsed_s)
+        return recorder.Piece.of_run(self.name, counts, plan, done, meter, asked_s, elapsed_s)

@@ -1,4 +1,4 @@
-"""Slices of a CPU profile: one run of a profiler each, watched while it runs."""
+"""What every CPU profiler has in common: a slice is one run of it, watched while it runs."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import time
 
 from supervisor import cgroup
 from supervisor.analysis import folded
-from supervisor.profilers import interpreter, lent, pace, pyspy, runner, stdlib
+from supervisor.profilers import lent, pace, runner
 from supervisor.profilers.failure import Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
 
 class Engine:
@@ -41,10 +40,9 @@ class Engine:
         raise NotImplementedError
 
 
-_SLACK_S = 8.0
+SLACK_S = 8.0
 _STARTED_S = 0.1  # of a profiler: from here on its processor time is that of samples
 _LEAST_WINDOW_S = 0.25
-_LENT_HZ = 20  # every read of a lent memory is answered by this process
 
 
 class Options:
@@ -66,12 +64,6 @@ class Options:
         self.native = native
         self.subprocesses = subprocesses
         self.threads = threads
-
-    def not_for_stdlib(self) -> str | None:
-        """What of it the standard library's profiler doesn't do; None when it does it all."""
-        if self.subprocesses:
-            return "it writes one file a process"
-        return "it has no frames of machine code" if self.native else None
 
 
 class Meter:
@@ -101,7 +93,7 @@ class Meter:
             self.seconds, self.cost_s = now_s - self._base[0], cost_s - self._base[1]
         since_s = self._began_s
         if self.begun is not None:  # its time is counted from the first sample on, on a busy machine some seconds later
-            since_s = self._base[0] if self._base is not None else self._began_s + _SLACK_S
+            since_s = self._base[0] if self._base is not None else self._began_s + SLACK_S
         self.overdue = now_s - since_s >= self.limit_s
         self.dear = self.seconds >= _LEAST_WINDOW_S and self._pace.too_dear(self.plan, self.cost_s, self.ticks)
         return self.overdue or self.dear
@@ -148,45 +140,56 @@ class Piece:
         engine: str,
         counts: folded.Counts,
         plan: pace.Plan,
+        meter: Meter,
+        seconds: float,
+        *,
+        ticks: float | None = None,
+        interrupted: bool = False,
+        cpu_s: float = 0.0,
+    ) -> None:
+        """So many seconds of it, whose `ticks` are known: by a clock of the profiler's own those of the plan."""
+        self.engine = engine
+        self.counts = counts
+        self.plan = plan
+        self.errors = 0
+        self.interrupted = interrupted
+        self.dear = meter.dear
+        self.late = False
+        self.cpu_s = cpu_s
+        self.metered_cost_s = meter.cost_s
+        self.metered_ticks = meter.ticks
+        self.seconds = seconds
+        self.ticks_known, self.ticks = True, plan.rate_hz * seconds if ticks is None else ticks
+
+    @classmethod
+    def of_run(
+        cls,
+        engine: str,
+        counts: folded.Counts,
+        plan: pace.Plan,
         done: runner.Completed,
         meter: Meter,
         asked_s: int,
         elapsed_s: float,
-    ) -> None:
-        said = done.stdout.decode("utf-8", "replace")
-        self.engine = engine
-        self.counts = counts
-        self.plan = plan
-        self.errors = _errors(said)
-        self.interrupted = done.interrupted
-        self.dear = meter.dear
-        self.cpu_s = done.cpu_s
-        self.metered_cost_s = meter.cost_s
-        self.metered_ticks = meter.ticks
+    ) -> Piece:
+        """Of a profiler that ends by itself after rate × duration samples, however long that takes, as py-spy does."""
         started_s = min(_STARTED_S, elapsed_s / 2)
-        # py-spy ends by itself after rate × duration samples, however long that takes: so a slice that lasted is whole.
-        self.ticks_known = done.code == 0 and not (done.cut or done.hung or done.interrupted) and elapsed_s >= asked_s
         behind = meter.overdue and meter.limit_s > asked_s  # it had fewer samples than that by far
-        self.late = "behind in sampling" in said or done.hung or behind
-        if behind:
-            self.ticks_known = True
-        if self.ticks_known:
-            self.ticks = float(plan.rate_hz * asked_s)
-            self.seconds = max(float(asked_s), elapsed_s - started_s)
-            self.late = self.late or self.seconds > 1.1 * asked_s + 0.1
-        else:
-            self.seconds = elapsed_s - started_s
-            self.ticks = plan.rate_hz * self.seconds
+        late = b"behind in sampling" in done.stdout or done.hung or behind
+        # A slice that lasted is whole.
+        whole = done.code == 0 and not (done.cut or done.hung or done.interrupted) and elapsed_s >= asked_s
+        seconds, ticks = elapsed_s - started_s, None
+        if whole or behind:
+            seconds, ticks = max(float(asked_s), seconds), float(plan.rate_hz * asked_s)
+            late = late or seconds > 1.1 * asked_s + 0.1
+        piece = cls(engine, counts, plan, meter, seconds, ticks=ticks, interrupted=done.interrupted, cpu_s=done.cpu_s)
+        piece.ticks_known, piece.late = ticks is not None, late
+        return piece
 
     def told(self, ticks: float, seconds: float) -> None:
         """Take what the profiler itself says of how often it read all stacks, and in how long."""
         self.ticks_known, self.ticks, self.seconds = True, ticks, seconds
         self.late = self.late or (seconds >= 0.5 and ticks < 0.9 * self.plan.rate_hz * seconds - 2)
-
-    def sampled_by_clock(self, seconds: float) -> None:
-        """Its profiler kept the plan's rate by a clock of its own, for so long."""
-        self.ticks_known, self.ticks, self.seconds = True, self.plan.rate_hz * seconds, seconds
-        self.late = False
 
     @property
     def samples(self) -> int:
@@ -194,138 +197,18 @@ class Piece:
         return sum(self.counts.values())
 
 
-class PySpy(Engine):
-    """py-spy: any Python up to the newest it knows."""
-
-    name = "py-spy record"
-    last_resort = True
-
-    def __init__(self, options: Options, why: str | None = None) -> None:
-        self.program = pyspy.find()
-        self.why = why
-        self._options = options
-        self._extra = [f"--{name}" for name in ("idle", "native", "subprocesses", "threads") if getattr(options, name)]
-
-    def ways(self, nonblocking: bool) -> tuple[pace.Way, ...]:
-        """Stopping the target or not, all threads or the GIL's holder."""
-        options = self._options
-        return pace.ways(gil=options.gil, idle=options.idle, native=options.native, nonblocking=nonblocking)
-
-    def record(self, pid: int, plan: pace.Plan, seconds: float, meter: Meter) -> Piece:
-        """One run into an unnamed file. Raises Failure.
-
-        Where only the watcher may read the process, it is read by what that lent, without stopping.
-        """
-        loan = lent.of(pid)
-        if loan is not None:
-            plan = pace.Plan(pace.Way(True, plan.way.gil), min(plan.rate_hz, _LENT_HZ), plan.threads, plan.reason)
-        extra = [*self._extra, *(["--gil"] if plan.way.gil else [])]
-
-        def argv(output: str, duration_s: int) -> list[str]:
-            return pyspy.record_argv(
-                self.program,
-                pid,
-                output,
-                rate_hz=plan.rate_hz,
-                duration_s=duration_s,
-                nonblocking=plan.way.nonblocking,
-                extra=extra,
-            )
-
-        done, text, asked_s, elapsed_s = _run(argv, seconds, meter, loan)
-        kept, empty = without_empty(text.splitlines())
-        try:
-            counts = folded.parse(kept)
-        except folded.FoldedError as error:
-            raise Failure("profiler-garbage", str(error), f"{self.program} record --pid {pid}") from error
-        if not counts and (done.code != 0 or done.hung) and not done.interrupted:
-            raise self._why(done, pid)
-        piece = Piece(self.name, counts, plan, done, meter, asked_s, elapsed_s)
-        piece.errors += empty
-        return piece
-
-    def _why(self, done: runner.Completed, pid: int) -> Failure:
-        """Why there is no sample. Of a process that it can't read it tries for seconds, at full speed: it was ended."""
-        if done.cut:
-            once = runner.run(pyspy.dump_argv(self.program, pid, nonblocking=True), _SLACK_S, loan=lent.of(pid))
-            if once.code != 0:
-                done = once
-        return pyspy.explain(done.stderr, done.code, hung=done.hung, pid=pid)
-
-
-def without_empty(lines: list[str]) -> tuple[list[str], int]:
-    """The lines that hold a stack, and the samples of those that hold none.
-
-    Without stopping, py-spy can read a stack in the moment of its end: it then writes a weight without a stack.
-    """
-    kept = []
-    empty = 0
-    for line in lines:
-        if line.startswith(" ") and line[1:].isascii() and line[1:].isdigit():
-            empty += int(line[1:])
-        else:
-            kept.append(line)
-    return kept, empty
-
-
-class Stdlib(Engine):
-    """The standard library's own, from Python 3.15 on."""
-
-    name = stdlib.ENGINE
-    start_s = stdlib.START_S
-
-    def __init__(self, found: interpreter.Interpreter, options: Options) -> None:
-        self._found = found
-        self._options = options
-
-    def ways(self, nonblocking: bool) -> tuple[pace.Way, ...]:
-        """It never stops the target."""
-        every = pace.Way(True, self._options.gil)
-        return (every,) if self._options.gil or self._options.idle else (every, pace.Way(True, True))
-
-    def serves(self, pid: int) -> bool:
-        """Whether the process runs the same interpreter."""
-        now = interpreter.look(pid)
-        return now is not None and now.program == self._found.program
-
-    def record(self, pid: int, plan: pace.Plan, seconds: float, meter: Meter) -> Piece:
-        """One run of the target's interpreter. Raises Failure."""
-
-        def argv(output: str, duration_s: int) -> list[str]:
-            return stdlib.attach_argv(
-                self._found.program,
-                pid,
-                output,
-                rate_hz=plan.rate_hz,
-                duration_s=duration_s,
-                gil=plan.way.gil,
-                idle=self._options.idle,
-            )
-
-        done, text, asked_s, elapsed_s = _run(argv, seconds, meter, signs=True)
-        hint = f"{self._found.program} -m {stdlib.ENGINE} dump {pid}"
-        try:
-            output = stdlib.parse(text, threads=self._options.threads)
-        except ValueError as error:
-            raise Failure("profiler-garbage", str(error), hint) from error
-        if not output.ticks and not done.interrupted:
-            cut = done.cut and not output.failed
-            said = "it had no sample when its time was over" if cut else done.stderr
-            code = 1 if cut else done.code
-            raise stdlib.explain(said, code, output.failed, hung=done.hung, pid=pid, hint=hint)
-        piece = Piece(self.name, output.counts, plan, done, meter, asked_s, elapsed_s)
-        piece.errors = output.failed
-        if output.seconds is not None:
-            piece.told(output.ticks + output.failed, output.seconds)
-        return piece
-
-
-def _run(
-    argv: Any, seconds: float, meter: Meter, loan: lent.Lent | None = None, *, signs: bool = False
+def run_slice(
+    argv: Callable[[str, int], list[str]],
+    seconds: float,
+    meter: Meter,
+    loan: lent.Lent | None = None,
+    *,
+    signs: bool = False,
 ) -> tuple[runner.Completed, str, int, float]:
     """Run a profiler for so long; what it wrote, the whole seconds it was asked for, and how long it took.
 
-    One that `signs` writes something as soon as it samples.
+    `argv` makes its command line of the file it writes into and its whole seconds. One that `signs` writes something as
+    soon as it samples. Raises Failure.
     """
     asked_s = max(1, -int(-seconds // 1))
     meter.limit_s = seconds if seconds < asked_s else asked_s * 1.5 + 0.5
@@ -335,35 +218,13 @@ def _run(
     began_s = time.monotonic()
     try:
         line = argv(f"/proc/self/fd/{fd}", asked_s)
-        done = runner.run(line, asked_s + _SLACK_S, keep=(fd,), watch=meter, loan=loan)
+        done = runner.run(line, asked_s + SLACK_S, keep=(fd,), watch=meter, loan=loan)
         text = os.pread(fd, os.fstat(fd).st_size, 0).decode("utf-8", "replace")
     except OSError as error:
         raise Failure("profiler-not-started", str(error), f"{line[0]} --version") from error
     finally:
         os.close(fd)
     return done, text, asked_s, time.monotonic() - began_s
-
-
-def py_spy(options: Options, why: str | None = None) -> Engine:
-    """py-spy as the engine. Raises Failure when it isn't installed."""
-    return PySpy(options, why)
-
-
-def engine(pid: int, options: Options, room_bytes: int | None = None) -> Engine:
-    """The engine for a Python: the standard library's profiler where its interpreter brings one, else py-spy.
-
-    `room_bytes`: what its memory limit leaves. Raises Failure.
-    """
-    found = interpreter.look(pid)
-    if found is None or not stdlib.reads(found):
-        return py_spy(options)
-    why = options.not_for_stdlib()
-    if why is None and lent.of(pid) is not None:
-        why = "only the watcher may read the target"
-    why = why or stdlib.hindered(pid, found.program, room_bytes)
-    if why is not None:
-        return py_spy(options, f"not by {stdlib.ENGINE}: {why}")
-    return Stdlib(found, options)
 
 
 def tracer(pid: int) -> int:
@@ -381,23 +242,3 @@ def pressure() -> float:
     if os.sched_getscheduler(0) in (os.SCHED_FIFO, os.SCHED_RR):
         return 0.0
     return min(1.0, (cgroup.waiting_percent(cgroup.read_text("/proc/pressure/cpu") or "") or 0.0) / 100)
-
-
-def record(pid: int, *, rate_hz: int, seconds: int) -> Piece:
-    """One slice with nothing special about it. Raises Failure."""
-    chosen = engine(pid, Options())
-    plan = pace.Plan(chosen.ways(False)[0], rate_hz, 1, "")
-    meter = Meter(plan, pace.Pace(rate_hz, None, 1.0, (plan.way,)))
-    try:
-        return chosen.record(pid, plan, seconds, meter)
-    except Failure:
-        if chosen.last_resort:
-            raise
-    return py_spy(Options()).record(pid, plan, seconds, meter)
-
-
-def _errors(said: str) -> int:
-    """N of py-spy's `Errors: N`."""
-    _, found, rest = said.rpartition("Errors: ")
-    digits = rest.split()[:1] if found else []
-    return int(digits[0]) if digits and digits[0].isdigit() else 0

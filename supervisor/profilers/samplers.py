@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 
-from supervisor.profilers import engine, interpreter, native, recorder
+from supervisor.profilers import engine, interpreter, native, pace, pyspy_cpu, recorder, stdlib, stdlib_cpu
 from supervisor.profilers.failure import Failure
 from supervisor.quantities import human_bytes
 
@@ -52,7 +52,35 @@ def makers(pid: int, options: Options, room_bytes: int | None = None, go_pprof: 
     """
     if is_machine_code(pid, options):
         return _of_machine_code(pid, engine.of(pid), go_pprof, room_bytes)
-    return [lambda: recorder.engine(pid, options, room_bytes), lambda: recorder.py_spy(options)]
+    return [lambda: of_python(pid, options, room_bytes), lambda: pyspy_cpu.PySpy(options)]
+
+
+def of_python(pid: int, options: Options, room_bytes: int | None = None) -> Engine:
+    """The standard library's profiler where the interpreter brings one, else py-spy.
+
+    `room_bytes`: what its memory limit leaves. Raises Failure.
+    """
+    found = interpreter.look(pid)
+    if found is None or not stdlib.reads(found):
+        return pyspy_cpu.PySpy(options)
+    why = stdlib_cpu.why_not(pid, found, options, room_bytes)
+    if why is not None:
+        return pyspy_cpu.PySpy(options, f"not by {stdlib.ENGINE}: {why}")
+    return stdlib_cpu.Stdlib(found, options)
+
+
+def record(pid: int, *, rate_hz: int, seconds: int) -> recorder.Piece:
+    """One slice of a Python with nothing special about it. Raises Failure."""
+    options = recorder.Options()
+    chosen = of_python(pid, options)
+    plan = pace.Plan(chosen.ways(False)[0], rate_hz, 1, "")
+    meter = recorder.Meter(plan, pace.Pace(rate_hz, None, 1.0, (plan.way,)))
+    try:
+        return chosen.record(pid, plan, seconds, meter)
+    except Failure:
+        if chosen.last_resort:
+            raise
+    return pyspy_cpu.PySpy(options).record(pid, plan, seconds, meter)
 
 
 def _of_machine_code(pid: int, which: str, go_pprof: str, room_bytes: int | None) -> list[Maker]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from supervisor.profilers import lent, pyspy, recorder, runner
+from supervisor.profilers import lent, pyspy, runner, samplers
 
 pytestmark = pytest.mark.integration
 
@@ -108,7 +108,7 @@ def test_a_cpu_profile_comes_through_it(monkeypatch: pytest.MonkeyPatch) -> None
         with open(f"/proc/{process.pid}/mem", "rb") as memory:
             loan = lent.Lent(process.pid, memory.fileno())
             monkeypatch.setitem(lent._known, process.pid, loan)
-            piece = recorder.record(process.pid, rate_hz=100, seconds=1)
+            piece = samplers.record(process.pid, rate_hz=100, seconds=1)
         process.kill()
     assert piece.plan.way.nonblocking
     assert piece.plan.rate_hz < 100

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.analysis import folded
-from supervisor.profilers import interpreter, recorder, stdlib
+from supervisor.profilers import interpreter, recorder, samplers, stdlib
 
 
 @pytest.mark.parametrize(
@@ -58,13 +58,13 @@ def test_it_is_the_engine_from_315_on(version: tuple[int, int] | None, taken: bo
 
 
 def test_the_engine_for_a_process_of_this_python_is_py_spy() -> None:
-    assert recorder.engine(os.getpid(), recorder.Options()).name == "py-spy record"
+    assert samplers.of_python(os.getpid(), recorder.Options()).name == "py-spy record"
 
 
 def test_the_engine_for_315(monkeypatch: pytest.MonkeyPatch) -> None:
     newer = interpreter.Interpreter(os.readlink("/proc/self/exe"), (3, 15), False)
     monkeypatch.setattr(interpreter, "look", lambda pid: newer)
-    chosen = recorder.engine(os.getpid(), recorder.Options())
+    chosen = samplers.of_python(os.getpid(), recorder.Options())
     assert (chosen.name, chosen.why) == ("profiling.sampling", None)
     assert [way.nonblocking for way in chosen.ways(False)] == [True, True]
 
@@ -82,7 +82,7 @@ def test_what_it_does_not_do_is_py_spys(
 ) -> None:
     newer = interpreter.Interpreter(os.readlink("/proc/self/exe"), (3, 15), False)
     monkeypatch.setattr(interpreter, "look", lambda pid: newer)
-    chosen = recorder.engine(os.getpid(), recorder.Options(**options), room)
+    chosen = samplers.of_python(os.getpid(), recorder.Options(**options), room)
     assert chosen.name == "py-spy record"
     assert why in str(chosen.why)
 
