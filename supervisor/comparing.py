@@ -10,6 +10,7 @@ import sys
 
 from supervisor import beside, profiles
 from supervisor.analysis import compare, comparison, formats
+from supervisor.analysis.folded import is_library
 from supervisor.analysis.known import Shared
 from supervisor.analysis.outcome import REGRESSION, Comparison
 from supervisor.analysis.reading import FormatError, Reading
@@ -280,34 +281,41 @@ def _with_stacks(side: list[Reading]) -> Counts:
 
 
 def _without_library(sides: tuple[list[Reading], list[Reading]]) -> None:
-    """Where some profiles have no library frames (production's), the others' are folded into their callers as well."""
+    """Where some profiles have no library frames (production's), the others' are folded into their callers as well.
+
+    Raises UsageError where one can't be: what libraries take would pass for a change of the program.
+    """
     if all(reading.library_frames is not False for side in sides for reading in side):
         return
-    folds = fails = 0
+    folds = 0
     for side in sides:
         for number, reading in enumerate(side):
-            if reading.library_frames is False:
+            if reading.library_frames is False or not any(is_library(file) for _, file in reading.functions):
                 continue
             found = _folded_anew(reading)
-            fails += found is None
-            if found is not None:
-                folds += 1
-                side[number] = found
+            if found is None:
+                bare = next(each.origin for side in sides for each in side if each.library_frames is False)
+                raise UsageError(
+                    "these profiles can't be compared",
+                    why=f"{bare} has no library frames, and {reading.origin} has neither stacks to fold its own in "
+                    "(or too many) nor figures without them",
+                    hint="take the .folded of that profile; guard profile --output FILE.md makes a new one",
+                )
+            folds += 1
+            side[number] = found
     if folds:
         sides[0][0].notes.append("Where only some profiles had no library frames, the others' were folded as well.")
-    if fails:
-        sides[0][0].notes.append(
-            f"{fails} profiles have library frames and others have none, which is no change of the program: "
-            "`guard profile --library-frames` takes them alike."
-        )
 
 
 def _folded_anew(reading: Reading) -> Reading | None:
-    """A profile with library frames folded; None where it has no stacks to do that with."""
+    """A profile with library frames folded; None where it has neither stacks nor figures to do that with."""
     from io import BytesIO
 
     from supervisor.analysis import folded, foldedfile
 
+    if reading.own is not None and not reading.stacks:
+        reading.functions = reading.own
+        return reading
     stacks = _with_stacks([reading])
     if not stacks or reading.stacks_left_out:
         return None

@@ -2,7 +2,8 @@
 
 A fenced code block with the info string `json guard-profile` that holds one JSON object in ASCII:
 `schema_version` (1), `kind`, `unit`, `total`, `seconds_per_sample`, `functions` (a list of objects with
-`function`, `file`, `line`, `self`, `total`, heaviest self first), `functions_left_out`, and `data`.
+`function`, `file`, `line`, `self`, `total`, `folded_self`, heaviest self first), `functions_left_out`, and `data`.
+`folded_self` is what the function would weigh itself without library frames; older blocks have none.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ from supervisor.analysis.text import shorten, visible
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
-    from supervisor.analysis.folded import FunctionTotal
+    from supervisor.analysis.folded import FunctionTotal, Key
 
 SCHEMA_VERSION = 1
 _OPENING = "```json guard-profile"
 _MOST_FUNCTIONS = 2000
+_MOST_WEIGHT = 10**30
 
 
 def render_block(
@@ -27,8 +30,11 @@ def render_block(
     functions: list[FunctionTotal],
     seconds_per_sample: float | None,
     data: dict[str, object],
+    folded: Mapping[Key, int] | None = None,
 ) -> str:
-    """The block without a newline at its end; the first 2,000 functions, one a line.
+    """The block without a newline at its end; the 2,000 functions that weigh most, one a line.
+
+    `folded` are self weights without library frames, of functions that have any then.
 
     Raises `TypeError` or `ValueError` for data that JSON can't hold.
     """
@@ -37,6 +43,11 @@ def render_block(
     def dumped(value: object) -> str:
         return json.dumps(value, allow_nan=False)
 
+    shown = functions
+    if folded is not None and len(functions) > _MOST_FUNCTIONS:
+        heavy = sorted(functions, key=lambda each: -max(each.self_weight, folded.get((each.function, each.file), 0)))
+        chosen = {id(each) for each in heavy[:_MOST_FUNCTIONS]}
+        shown = [each for each in functions if id(each) in chosen]
     rows = [
         dumped(
             {
@@ -46,8 +57,9 @@ def render_block(
                 "self": each.self_weight,
                 "total": each.total_weight,
             }
+            | ({} if folded is None else {"folded_self": folded.get((each.function, each.file), 0)})
         )
-        for each in functions[:_MOST_FUNCTIONS]
+        for each in shown[:_MOST_FUNCTIONS]
     ]
     lines = [
         f'{{"schema_version": {SCHEMA_VERSION}, "kind": {dumped(kind)}, "unit": {dumped(unit)},',
@@ -116,11 +128,12 @@ def _is_function(each: object) -> bool:
         and isinstance(each.get("line"), int | None)
         and _is_weight(each.get("self"))
         and _is_weight(each.get("total"))
+        and _is_weight(each.get("folded_self", 0))
     )
 
 
 def _is_weight(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_WEIGHT
 
 
 def _seen(text: str) -> str:

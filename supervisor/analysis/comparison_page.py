@@ -116,7 +116,9 @@ def _moved(row: Row) -> str:
 
 
 def _origin(reading: Reading) -> str:
-    return f"<li><code>{escape(reading.origin)}</code>, {escape(reading.format)}, {reading.samples:,.0f} samples</li>"
+    notes = "".join(f"<br>{escape(note)}" for note in reading.notes)
+    said = f"<code>{escape(reading.origin)}</code>, {escape(reading.format)}, {reading.samples:,.0f} samples"
+    return f"<li>{said}{notes}</li>"
 
 
 def _graphs(found: Comparison) -> str:

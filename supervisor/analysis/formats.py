@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from supervisor.analysis import bunheap, bunmarkdown, cpuprofile, foldedfile, heapprofile, pprof, speedscope
-from supervisor.analysis.folded import FunctionTotal, is_marker
+from supervisor.analysis.folded import FunctionTotal, is_library, is_marker
 from supervisor.analysis.reading import FormatError, Reading
 from supervisor.analysis.text import shorten, visible
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from io import BufferedReader
     from typing import Any, TypeGuard
 
+    from supervisor.analysis.folded import Key
     from supervisor.analysis.known import Shared
 
 KNOWN = (
@@ -312,6 +313,7 @@ def _from_markdown(data: bytes, start: str) -> Reading:
         if not is_marker(row["function"])
     }
     found = Reading("guard's Markdown", functions, block["total"])
+    found.own = _own(block["functions"])
     found.kind = "growth" if block["unit"] == "bytes" else "cpu"
     found.unit = "bytes" if block["unit"] == "bytes" else "samples"
     seconds = block["seconds_per_sample"]
@@ -320,4 +322,21 @@ def _from_markdown(data: bytes, start: str) -> Reading:
     left_out = block.get("functions_left_out")
     if isinstance(left_out, int) and left_out > 0:
         found.notes.append(f"{left_out:,} light functions are not in the Markdown")
+    return found
+
+
+def _own(rows: list[dict[str, Any]]) -> dict[Key, FunctionTotal] | None:
+    """What functions weigh without library frames; None where the block is older than that.
+
+    What is left of a library are leaves of stacks without own code, which are all of their stack.
+    """
+    found: dict[Key, FunctionTotal] = {}
+    for row in rows:
+        weight = row.get("folded_self")
+        if weight is None:
+            return None
+        total = weight if is_library(row["file"]) else row["total"]
+        if total and not is_marker(row["function"]):
+            key = row["function"], row["file"]
+            found[key] = FunctionTotal(*key, row["line"], weight, total)
     return found

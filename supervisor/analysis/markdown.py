@@ -94,6 +94,8 @@ def render(profile: Profile) -> str:
     counts = profile.counts
     total = sum(counts.values())
     functions = by_function(counts)
+    without, moved = fold_library(counts)
+    own = by_function(without)
     parts = [f"# {plain(profile.title)}"]
     parts += [plain(note, spans=True) for note in profile.notes]
     parts.append(profile.meaning)
@@ -101,14 +103,15 @@ def render(profile: Profile) -> str:
     parts.append("\n".join(["| | |", "|---|---|", *(f"| {plain(name)} | {plain(value)} |" for name, value in head)]))
     parts += profile.sections
     if total > 0:
-        parts += _top(profile, functions, total)
+        parts += _top(functions, own, moved, total)
         parts += ["## Hot Functions (Self)", _hot(profile, functions, total)]
         parts += ["## Call Tree (Total)", _tree(profile, strip_lines(counts), total)]
         parts += ["## Function Details", *_details(profile, functions[:_MOST_DETAILS], total)]
         parts += ["## Files", _files(profile, functions, total)]
     else:
         parts.append("Nothing was recorded.")
-    block = render_block(profile.kind, profile.unit, total, functions, profile.seconds_per_sample, profile.data)
+    block = render_block(profile.kind, profile.unit, total, functions, profile.seconds_per_sample, profile.data,
+                         {(each.function, each.file): each.self_weight for each in own})  # fmt: skip
     return "\n\n".join([*parts, block]) + "\n"
 
 
@@ -175,11 +178,10 @@ def _ranking(functions: list[FunctionTotal], most: int, total: int) -> str:
     return ", ".join(f"{code(each.function)} {percent(each.self_weight, total)}" for each in heavy)
 
 
-def _top(profile: Profile, functions: list[FunctionTotal], total: int) -> list[str]:
+def _top(functions: list[FunctionTotal], own: list[FunctionTotal], moved: int, total: int) -> list[str]:
     lines = [f"**Top 10:** {_ranking(functions, 10, total)}"]
-    own, moved = fold_library(profile.counts)
     if moved:
-        lines.append(f"**Own code, with the library code it called:** {_ranking(by_function(own), 5, total)}")
+        lines.append(f"**Own code, with the library code it called:** {_ranking(own, 5, total)}")
     return lines
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from supervisor.analysis.folded import Counts, Key
 
+    Row = tuple[str, str | None, int | None, int, int]
+
 _MOST_STACK_BYTES = 64 << 20
 
 
@@ -35,6 +37,7 @@ class Reading:
     `inflation` is by how much samples in a row are less worth than as many independent ones, 1.0 where their order
     isn't known. `seconds` is how long was recorded, `whole` whether that was the command's whole life; None: not
     known. `run` is the guard run that made it, `library_frames` whether it kept the frames of libraries.
+    `own` are the functions as they weigh without library frames, where the format has no stacks but tells that.
     `stacks` are there where the format has them and they were asked for; `stacks_left_out` counts those
     beyond the memory for them.
     """
@@ -48,6 +51,7 @@ class Reading:
         "library_frames",
         "notes",
         "origin",
+        "own",
         "run",
         "seconds",
         "seconds_per_weight",
@@ -77,6 +81,7 @@ class Reading:
         self.origin = ""
         self.run: str | None = None
         self.library_frames: bool | None = None
+        self.own: dict[Key, FunctionTotal] | None = None
 
     @property
     def samples(self) -> float:
@@ -86,11 +91,7 @@ class Reading:
     def packed(self) -> dict[str, Any]:
         """All of it as plain data, for another process."""
         fields = {name: getattr(self, name) for name in self.__slots__}
-        rows = [
-            (each.function, each.file, each.line, each.self_weight, each.total_weight)
-            for each in self.functions.values()
-        ]
-        return fields | {"functions": rows}
+        return fields | {"functions": _rows(self.functions), "own": None if self.own is None else _rows(self.own)}
 
     @classmethod
     def unpacked(cls, fields: dict[str, Any]) -> Reading:
@@ -98,8 +99,17 @@ class Reading:
         found = cls(fields["format"], {}, 0)
         for name, value in fields.items():
             setattr(found, name, value)
-        found.functions = {(row[0], row[1]): FunctionTotal(*row) for row in fields["functions"]}
+        found.functions = _from_rows(fields["functions"])
+        found.own = None if fields["own"] is None else _from_rows(fields["own"])
         return found
+
+
+def _rows(functions: dict[Key, FunctionTotal]) -> list[Row]:
+    return [(each.function, each.file, each.line, each.self_weight, each.total_weight) for each in functions.values()]
+
+
+def _from_rows(rows: list[Row]) -> dict[Key, FunctionTotal]:
+    return {(row[0], row[1]): FunctionTotal(*row) for row in rows}
 
 
 class Tally:

@@ -66,6 +66,16 @@ def test_functions_past_the_first_2000_are_counted() -> None:
     assert found["functions_left_out"] == 5
 
 
+def test_functions_that_are_heavy_without_library_frames_are_among_the_2000() -> None:
+    functions = [FunctionTotal(f"f{index}", None, None, 2005 - index, 3000) for index in range(2005)]
+    found = read_block(render_block("cpu", "samples", 3000, functions, None, {}, {("f2004", None): 2500}))
+    rows = {row["function"]: row["folded_self"] for row in found["functions"]}
+    assert (len(rows), rows["f2004"], rows["f0"], "f2003" in rows) == (2000, 2500, 0, False)
+    assert [row["self"] for row in found["functions"]] == sorted(
+        (row["self"] for row in found["functions"]), reverse=True
+    )
+
+
 def test_the_last_block_counts() -> None:
     text = fenced({**good(), "total": 1}) + fenced({**good(), "total": 2})
     assert read_block(text)["total"] == 2

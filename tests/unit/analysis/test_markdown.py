@@ -233,7 +233,8 @@ def test_the_block_has_the_exact_figures() -> None:
     block = read_block(render(profile(data={"rate_hz": 100})))
     assert (block["kind"], block["unit"], block["total"], block["seconds_per_sample"]) == ("cpu", "samples", 100, 0.01)
     assert block["data"] == {"rate_hz": 100}
-    assert block["functions"][0] == {"function": "decode", "file": LIBRARY, "line": 3, "self": 60, "total": 60}
+    row = {"function": "decode", "file": LIBRARY, "line": 3, "self": 60, "total": 60, "folded_self": 0}
+    assert block["functions"][0] == row
     assert len(block["functions"]) == 4
 
 

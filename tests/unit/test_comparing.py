@@ -1,0 +1,82 @@
+"""What `guard compare` makes of files: both sides read, brought into one form, judged."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from supervisor import comparing
+from supervisor.analysis import comparison, comparison_page, folded, markdown
+from supervisor.analysis.outcome import REGRESSION, UNCHANGED, Comparison
+from supervisor.errors import UsageError
+
+LIBRARY = "/usr/lib/python3.11/json/decoder.py"
+STACKS = {
+    "main (app.py:1);parse (app.py:3)": 500,
+    f"main (app.py:1);parse (app.py:3);decode ({LIBRARY}:9);scan ({LIBRARY}:20)": 40_000,
+    "main (app.py:1);render (app.py:5)": 20_000,
+    f"serve ({LIBRARY}:70);poll ({LIBRARY}:80)": 1_000,
+}
+
+
+def compared(baseline: Path, *current: Path, fail_on: str = "5%") -> tuple[Comparison, list[str]]:
+    wish = comparing.Wish([str(baseline)], [str(each) for each in current], fail_on=fail_on)
+    found = comparing.run(wish, {})
+    return found, comparing.failing(found, wish.fail_on)
+
+
+def put_markdown(path: Path, counts: folded.Counts, *, library: bool, older: bool = False) -> Path:
+    """A Markdown profile at 1000 Hz, with library frames or without."""
+    if not library:
+        counts, _ = folded.fold_library(counts)
+    data: dict[str, object] = {"used_rate_hz": 1000, "seconds": 70.0, "whole": True, "library_frames": library}
+    profile = markdown.Profile(
+        title="t", kind="cpu", counts=counts, unit="samples", head=[], notes=[], seconds_per_sample=0.001, data=data
+    )
+    text = markdown.render(profile)
+    if older:
+        text = re.sub(r', "folded_self": \d+', "", text)
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_committed_markdown_with_library_frames_against_a_profile_without(tmp_path: Path, swapped: bool) -> None:
+    sides = [put_markdown(tmp_path / f"{name}.md", STACKS, library=name == "dev") for name in ("dev", "ci")]
+    found, fails = compared(*(sides[::-1] if swapped else sides))
+    assert (found.verdict, fails, found.score) == (UNCHANGED, [], 100)
+    assert {row.function for row in found.rows} == {"main", "parse", "render", "poll"}
+    assert all(row.self_time.before == row.self_time.after for row in found.rows)
+    assert all(row.total_time.before == row.total_time.after for row in found.rows)
+    assert any("folded as well" in note for note in found.notes + found.sides[0][0].notes)
+    slower = {stack: weight * 2 if "render" in stack else weight for stack, weight in STACKS.items()}
+    found, fails = compared(sides[0], put_markdown(tmp_path / "slow.md", slower, library=False))
+    assert [row.function for row in found.of(REGRESSION)] == ["render", "main"] and fails
+
+
+def test_a_markdown_that_can_not_be_folded_is_refused(tmp_path: Path) -> None:
+    old = put_markdown(tmp_path / "old.md", STACKS, library=True, older=True)
+    bare = put_markdown(tmp_path / "ci.md", STACKS, library=False)
+    with pytest.raises(UsageError) as caught:
+        compared(old, bare)
+    assert "library frames" in (caught.value.why or "") and str(old) in (caught.value.why or "")
+    (tmp_path / "old.folded").write_text(folded.render(STACKS))  # its stacks lie beside it
+    assert compared(old, bare)[0].verdict == UNCHANGED
+    own = {stack: weight for stack, weight in STACKS.items() if LIBRARY not in stack}
+    for name, library in (("x.md", True), ("y.md", False)):
+        put_markdown(tmp_path / name, own, library=library, older=True)
+    assert compared(tmp_path / "x.md", tmp_path / "y.md")[0].verdict == UNCHANGED  # nothing to be folded
+
+
+def test_every_report_has_each_profiles_notes(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{name}.folded" for name in "abc"]
+    for path in paths[:2]:
+        path.write_text("main;work 4000\nmain;rest 4000\n")
+    paths[2].write_text("")
+    wish = comparing.Wish([str(paths[0])], [str(each) for each in paths[1:]])
+    paths[2].write_text("\n(idle) 0\n")
+    found = comparing.run(wish, {})
+    for written in (comparison.markdown(found), comparison_page.render(found), str(comparison.document(found))):
+        assert "1 empty profiles of this side are left out" in written
