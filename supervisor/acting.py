@@ -8,24 +8,19 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-from supervisor import freeze, pid1, plan, policy, sample, sooner
+from supervisor import freeze, pid1, sample, sooner
+from supervisor.budget import Spent
 from supervisor.config import Config
 from supervisor.journal import Journal
-from supervisor.model import STATES, ActionEnded, Hurry, Sample, Start, Stop
+from supervisor.model import ActionEnded, Hurry, Sample, Start, Stop
 from supervisor.quantities import human_bytes
-from supervisor.store import command_name
-from supervisor.workers import PROFILERS, Worker, Workers, lend, retention_spec, spec_of
+from supervisor.workers import PROFILERS, Worker, Workers, lend, spec_of
 
 if TYPE_CHECKING:
     from supervisor.shipper import Shipper
-
-_RETENTION_AFTER_S = 5.0
-_BUDGET_WINDOW_S = 3600.0
-# Few stacks name a suspect, too, where so much was taken at one place, and nothing was seen to be given back.
-_CLEAR_BYTES, _CLEAR_SHARE = 64 << 20, 0.9
 
 
 class Acting:
@@ -40,14 +35,8 @@ class Acting:
         self._init = init
         self._config = config
         self._journal = journal
-        self._name = command_name(journal.command)
-        self._spent = self._spent_before()
-        self._guilty: dict[str, Any] = {}
+        self.spent = Spent(config, journal)
         self.shipper = self._shipper()
-        self._grew: dict[int, dict[str, Any]] = {}
-        self._retention_due_s: float | None = journal.started_s + _RETENTION_AFTER_S
-        if journal.store is not None and journal.store.runs_on_disk() > config.keep_runs:
-            self._retention_due_s = journal.started_s
 
     def _shipper(self) -> Shipper | None:
         if self._config.ship is None or self._journal.store is None:
@@ -55,25 +44,6 @@ class Acting:
         from supervisor.shipper import Shipper
 
         return Shipper(self._config, self._journal, self.workers)
-
-    def _spent_before(self) -> list[tuple[str, str, float]]:
-        """A container that crashes and restarts: what earlier runs took counts, or the disk fills with the same."""
-        journal = self._journal
-        if journal.store is None or not journal.crashed_before or (os.getpid() != 1 and journal.life == 1):
-            return []
-        window_s = max(self._config.cooldown, _BUDGET_WINDOW_S)
-        return journal.store.spent_before(self._name, journal.started_at - window_s)
-
-    def first_state(self) -> policy.State:
-        """Nothing seen yet; budget and cooldowns as earlier runs left them."""
-        spent: dict[str, int] = {}
-        started_s: dict[tuple[str, str], float] = {}
-        for kind, state, at in self._spent:
-            account = plan.account(kind, "" if state in STATES else state)
-            spent[account] = spent.get(account, 0) + 1
-            started_s[kind, state] = self._journal.started_s - max(0.0, self._journal.started_at - at)
-        wait_s = min(policy.SHORTEST_WAIT_S, self._config.interval)
-        return policy.State(wait_s=wait_s, spent=spent, started_s=started_s)
 
     def look(self, now_s: float, ready: Collection[int]) -> float:
         """Continue processes that were stopped to be read; seconds until the next look at them."""
@@ -103,14 +73,6 @@ class Acting:
             worker.hurry()  # first: should guard end here, the worker waits for a stop that doesn't come
             self._freeze(hurry.pid, worker.start_ticks, hurry.reason)
 
-    def note_guilty(self, fields: Mapping[str, Any]) -> None:
-        """Who is to blame for a state, from its event's fields."""
-        names = {"pid": "guilty_pid", "name": "guilty_name", "rss_bytes": "guilty_rss_bytes"}
-        self._guilty = {short: fields[name] for short, name in names.items()}
-        known = self._journal.suspect or {}
-        if not (known.get("function") or known.get("mapping")):
-            self._journal.suspect = self._guilty
-
     def start(self, start: Start, last: Sample | None) -> ActionEnded | None:
         """Start a worker; what came of it when that failed at once."""
         store = self._journal.store
@@ -138,12 +100,7 @@ class Acting:
         worker.was_stopped = sample.stopped(start.pid)
         if start.freeze and not self._freeze(start.pid, worker.start_ticks, start.reason):
             worker.ask_to_end(time.monotonic())  # gone, or stopped by somebody else: it isn't guard's to continue
-        if not start.asked:
-            self._spent.append((start.kind, start.trigger or start.state, time.time()))
-            try:
-                store.note_spent(self._name, self._spent)
-            except OSError as error:
-                self._journal.trouble("budget.json", error, store.root)
+        self.spent.add(start)
         path = os.path.join(spec["directory"], spec["name"])
         self._journal.emit("info", "action.started", **_named(start), reason=start.reason, path=path)
         return None
@@ -185,29 +142,6 @@ class Acting:
             nonblocking=tracing is not None and start.kind != "growth" and tracing.start.pid == start.pid,
         )
 
-    @property
-    def retention_is_due(self) -> bool:
-        """Whether this run ends before its time for retention, and left something that others may have to go for."""
-        store = self._journal.store
-        if store is None or self._retention_due_s is None:
-            return False
-        return bool(store.evidence) or store.runs_on_disk() > self._config.keep_runs
-
-    def retain(self, now_s: float, *, due: bool = False) -> None:
-        """Once a run, old runs make room; not before its time unless `due`."""
-        store, config = self._journal.store, self._config
-        if store is None or self._retention_due_s is None or (now_s < self._retention_due_s and not due):
-            return
-        self._retention_due_s = None
-        if store.runs_on_disk() < 2:
-            return
-        start = Start("retention", "ok", 0, "once a run")
-        spec = retention_spec(config, start, self._journal.run, store.run_path, store.root, store.root_id)
-        try:
-            self.workers.begin(start, spec, now_s, 0.0)
-        except OSError as error:
-            self._journal.trouble("retention", error, store.root)
-
     def ended(self, worker: Worker, result: dict[str, Any]) -> ActionEnded | None:
         """Log what a worker left, and note whom it found."""
         start = worker.start
@@ -218,10 +152,6 @@ class Acting:
         elapsed_s = round(time.monotonic() - worker.started_s, 3)
         paths = [str(path) for path in result.pop("paths", [])]
         outcome = result.pop("outcome", "failed")
-        if start.kind == "retention":
-            level = "warning" if outcome != "ok" else "info" if result.get("removed") else "debug"
-            self._journal.emit(level, "retention.applied", elapsed_s=elapsed_s, **result)
-            return None
         if "hint" in result:
             result["hint"] = sooner.fitting(str(result["hint"]), self._config.interval)
         if self._journal.store is not None:
@@ -235,7 +165,10 @@ class Acting:
         main = next((path for end in ends for path in paths if path.endswith(end)), None)
         fields = {**_named(start), "path": main}
         if outcome == "ok":
-            self._note_suspect(start, result)
+            if start.kind == "growth":
+                self._journal.suspicion.growth(start.pid, result)
+            elif start.kind == "heap-profile":
+                self._journal.suspicion.heap(start.pid, result)
             self._journal.emit("info", "action.finished", **fields, elapsed_s=elapsed_s, **result)
         elif outcome == "skipped":
             self._journal.emit("info", "action.skipped", **fields, **result)
@@ -266,38 +199,6 @@ class Acting:
             if self._journal.once(f"capability {fields['capability']}"):
                 level = "info" if fields["capability"] == "page-fault trap" else "warning"
                 self._journal.emit(level, "capability.missing", **fields)
-
-    def _note_suspect(self, start: Start, result: Mapping[str, Any]) -> None:
-        if start.kind == "heap-profile":
-            return self._note_type(start, result)
-        found = result.get("suspect")
-        if start.kind != "growth" or not found:
-            return
-        known, enough = self._journal.suspect or {}, bool(result.get("enough"))
-        few = found["bytes"] < _CLEAR_BYTES or found["share"] < _CLEAR_SHARE or result.get("temporary_samples")
-        if not enough and few:
-            return
-        sure = "bytes" in known and known.get("enough", True)
-        # What rests on enough comes before what rests on little, and more before less.
-        if (enough, found["bytes"]) >= (sure, known.get("bytes", 0)):
-            name = self._guilty.get("name", "") if self._guilty.get("pid") == start.pid else ""
-            little = {} if enough else {"enough": False}
-            self._journal.suspect = {"pid": start.pid, "name": name, **found, **little}
-            self._tell_type()
-
-    def _note_type(self, start: Start, result: Mapping[str, Any]) -> None:
-        """Beside the function that took the memory: the type that grew, and who holds it."""
-        grew = result.get("grew")
-        if grew:
-            before = self._grew.get(start.pid, {})
-            holder = grew["holder"] or (before.get("holder", "") if before.get("type") == grew["type"] else "")
-            self._grew[start.pid] = {"type": grew["type"], "bytes": grew["bytes"], "holder": holder}
-            self._tell_type()
-
-    def _tell_type(self) -> None:
-        known = self._journal.suspect
-        if known is not None and known.get("pid") in self._grew:
-            self._journal.suspect = {**known, "grew": self._grew[known["pid"]]}
 
     def _continue_if_left(self, worker: Worker, outcome: str) -> bool:
         """A profiler that died can leave its process stopped: continue it, unless it or its job was stopped before."""

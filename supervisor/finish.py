@@ -12,7 +12,6 @@ from supervisor import pid1, stay
 from supervisor.workers import REACTIONS, Worker
 
 if TYPE_CHECKING:
-    from supervisor.acting import Acting
     from supervisor.loop import Watch
 
 _WORKERS_S = 6.0
@@ -35,26 +34,6 @@ class Deed(Protocol):
         """Its time is over. `told`: somebody told guard to end."""
 
 
-class _Retention:
-    """Old runs make room also where no run lives until it would be their time."""
-
-    def __init__(self, acting: Acting) -> None:
-        self._acting = acting
-
-    @property
-    def busy(self) -> bool:
-        return self._acting.workers.of_kind("retention") is not None
-
-    def begin_last(self, now_s: float, most_s: float) -> None:
-        if self._acting.retention_is_due:
-            self._acting.retain(now_s, due=True)
-
-    def give_up(self, now_s: float, *, told: bool) -> None:
-        worker = self._acting.workers.of_kind("retention")
-        if worker is not None:
-            worker.kill()
-
-
 class Finish:
     """The end of one life. `hurried`: somebody told guard to end while it stayed for the last deeds."""
 
@@ -68,6 +47,7 @@ class Finish:
         watch, init, journal, lives = self._watch, self._watch.init, self._watch.journal, self._watch.lives
         watch.acting.ending = True
         watch.acting.end()
+        watch.retaining.end()
         if watch.prober is not None:
             watch.prober.end()
         watch.wakeups.end()
@@ -158,7 +138,7 @@ class Finish:
         if reacting is not None:
             self._do([(reacting.last(("hook",)), bounds.hooks_s)], began_s + bounds.hooks_s)
         hooks_ended_s = time.monotonic()
-        deeds: list[tuple[Deed, float]] = [(_Retention(watch.acting), bounds.retention_s)]
+        deeds: list[tuple[Deed, float]] = [(watch.retaining, bounds.retention_s)]
         if reacting is not None:
             deeds.append((reacting.last(_MESSAGES), bounds.messages_s))
         if watch.shipper is not None and not self.hurried:

@@ -18,6 +18,7 @@ from supervisor.model import STATES
 from supervisor.pid1 import Init
 from supervisor.restart import Verdict
 from supervisor.screen import Screen
+from supervisor.suspicion import Suspicion
 from supervisor.version import VERSION
 
 TERMINATION_LOG = "/dev/termination-log"
@@ -37,7 +38,7 @@ class Journal:
         self.command = command
         self.run = store.run_id(command, os.getpid(), self.started_at)
         self.tally = record.Tally(config.facts.oom_kills)
-        self.suspect: dict[str, Any] | None = None
+        self.suspicion = Suspicion()
         self.crashed_before = False
         self._init = init
         self._config = config
@@ -63,6 +64,11 @@ class Journal:
     def path(self) -> str | None:
         """The run's folder, or None when there is only the log."""
         return self.store.run_path if self.store is not None else None
+
+    @property
+    def suspect(self) -> dict[str, Any] | None:
+        """Whom the run suspects so far."""
+        return self.suspicion.found
 
     @property
     def life(self) -> int:

@@ -10,20 +10,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from supervisor import decide, metrics, notice, pid1, policy, record, restart, sample, thresholds
+from supervisor import decide, metrics, notice, pid1, policy, record, restart, retaining, sample, thresholds
 from supervisor.acting import Acting
 from supervisor.config import Config
 from supervisor.ctl.answering import Serving
 from supervisor.finish import Finish
 from supervisor.floods import Floods
 from supervisor.journal import Journal
-from supervisor.lives import Lives
 from supervisor.model import ActionEnded, Asked, Declined, EndLife, Event, Probe, Sample, Start, Stop
 from supervisor.profilers import interpreter
 from supervisor.wakeups import Wakeups
 from supervisor.workers import REACTIONS
 
 if TYPE_CHECKING:
+    from supervisor.lives import Lives
     from supervisor.metrics.teller import Teller
     from supervisor.part import Part
     from supervisor.probing import Prober
@@ -63,11 +63,12 @@ class Watch:
         self.teller = self._teller()
         self.acting = Acting(init, config, self.journal)
         self.workers = self.acting.workers
+        self.retaining = retaining.Retaining(config, self.journal, self.workers)
         self.reacting = self._reacting()
         own, again = roots is None, lives is not None
         counts = interpreter.counts if config.remote_exec else policy.never
         self.policy = replace(policy.of_config(config, self.acting.start_s), own=own, lives=again, counts=counts)
-        self.state = self.acting.first_state()
+        self.state = self.acting.spent.first_state()
         self.sampler = sample.Sampler(config.facts.place, config.facts.memory_bytes, config.metric, roots)
         self.resources, self.prober = self._for_triggers()
         self.noticed = self._first_known()
@@ -75,7 +76,10 @@ class Watch:
         self.floods = Floods(self.journal.emit, config.forward)
         self.serving = Serving(self)
         self.finishing = Finish(self)
-        own_parts = (self.wakeups, self.prober, self.shipper, self.reacting, self.serving, self.acting, self.workers)
+        own_parts = (
+            self.wakeups, self.prober, self.shipper, self.reacting, self.serving, self.acting, self.retaining,
+            self.workers,
+        )  # fmt: skip
         self.parts: list[Part] = [part for part in own_parts if part is not None]
         if self.teller is not None and lives is None:
             self.parts.append(self.teller)
@@ -205,9 +209,7 @@ class Watch:
                 reading = self.step()
                 if self.roots is not None and not reading.processes:
                     return
-                now_s = time.monotonic()
-                next_s = now_s + self.state.wait_s
-                self.acting.retain(now_s)
+                next_s = time.monotonic() + self.state.wait_s
             self.init.pump(next_s - time.monotonic())
 
     def _woken(self) -> bool:
@@ -330,7 +332,8 @@ class Watch:
 
     def _state_changed(self, fields: Mapping[str, Any]) -> None:
         if fields.get("guilty_pid"):
-            self.acting.note_guilty(fields)
+            names = ("guilty_pid", "guilty_name", "guilty_rss_bytes")
+            self.journal.suspicion.guilty(*(fields[name] for name in names))
         if fields["to"] in ("critical", "profiling") and fields["from"] != "profiling":
             self.journal.alarm(fields["to"])
             if self.shipper is not None:
@@ -357,8 +360,11 @@ class Watch:
             if isinstance(entry, pid1.Forwarded):
                 self.floods.add(entry, time.monotonic())
             elif (found := self.workers.ended(entry.pid, entry.status)) is not None:
-                if self.reacting is not None and found[0].start.kind in REACTIONS:
+                kind = found[0].start.kind
+                if self.reacting is not None and kind in REACTIONS:
                     self.reacting.ended(*found)
+                elif kind == retaining.KIND:
+                    self.retaining.ended(*found)
                 else:
                     self._action_ended(self.acting.ended(*found))
             elif self.config.log_level != "debug":

@@ -10,7 +10,7 @@ import signal
 import time
 from typing import Any
 
-from supervisor import files, launch, ownprofile, pid1, run, sample, workers
+from supervisor import files, launch, ownprofile, pid1, retaining, run, sample, workers
 from supervisor.actions.task import command_line
 from supervisor.config import Config
 from supervisor.errors import GuardError, UsageError
@@ -258,10 +258,9 @@ class _Session:
 
     def _make_room(self, now_s: float) -> None:
         """Old runs go, as when `guard run` takes their place."""
-        start, place = Start("retention", "ok", 0, "once a run"), self.place
-        spec = workers.retention_spec(self.config, start, place.run, place.directory, place.root, place.root_id)
+        place = self.place
         try:
-            self.workers.begin(start, spec, now_s, 0.0)
+            retaining.start(self.workers, self.config, now_s, place.run, place.directory, place.root, place.root_id)
         except OSError:
             pass  # the next run tries again
 

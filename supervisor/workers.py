@@ -182,17 +182,6 @@ def spec_of(config: Config, start: Start, start_ticks: int | None, **place: Any)
     }
 
 
-def retention_spec(
-    config: Config, start: Start, run: str, directory: str, root: str, root_id: list[int]
-) -> dict[str, Any]:
-    """What the worker that makes room has to know; `run` is the one that stays in any case."""
-    return {
-        "action": start.kind, "state": start.state, "pid": 0, "name": "", "run": run, "directory": directory,
-        "root": root, "root_id": root_id, "keep_runs": config.keep_runs, "keep_age_s": config.keep_age,
-        "keep_bytes": config.keep_bytes,
-    }  # fmt: skip
-
-
 def lend(start: Start, config: Config) -> int | None:
     """A descriptor of the process's memory: Yama 1 lets ancestors read, which guard is and its workers aren't.
 

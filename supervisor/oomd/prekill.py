@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from supervisor import cgroup, pid1, record, run, sample
+from supervisor import cgroup, pid1, record, retaining, run, sample
 from supervisor.acting import Acting
 from supervisor.actions.task import command_line
 from supervisor.config import Config
@@ -82,6 +82,7 @@ class Prekill:
         self.init.install()
         self._journal = _Journal(self.init, config, asked, processes[0])
         self._acting = Acting(self.init, config, self._journal)
+        self._retaining = retaining.Retaining(config, self._journal, self._acting.workers)
         self.init.parts.append(self._acting.workers)
         self._sampler = sample.Sampler(
             config.facts.place, config.facts.memory_bytes, config.metric, tuple(process.pid for process in processes)
@@ -94,7 +95,8 @@ class Prekill:
     def take(self) -> None:
         """Take evidence, answer, wait for the kill, write the record."""
         reading = self._sample()
-        self._journal.suspect = self._held_most()
+        largest = self._processes[0]
+        self._journal.suspicion.guilty(largest.pid, largest.name, largest.rss_bytes)
         self._journal.emit("warning", "prekill.asked", cgroup=self._asked.group, pid=self._processes[0].pid,
                            count=len(self._processes), rss_bytes=reading.rss_bytes, use_bytes=reading.use_bytes,
                            patience_s=round(self._asked.due_s - self._began_s, 3))  # fmt: skip
@@ -161,8 +163,10 @@ class Prekill:
         for entry in self.init.take_backlog():
             if not isinstance(entry, pid1.Ended) or (found := workers.ended(entry.pid, entry.status)) is None:
                 continue
-            worker, result = found
-            ended = self._acting.ended(worker, result)
+            if found[0].start.kind == retaining.KIND:
+                self._retaining.ended(*found)
+                continue
+            ended = self._acting.ended(*found)
             if ended is not None and ended.kind == "stacks" and ended.outcome == "ok":
                 self._read += [process for process in self._processes if process.pid == ended.pid]
 
@@ -177,10 +181,6 @@ class Prekill:
         since_s = reading.at_s - journal.started_s
         journal.add_flight(record.flight_line(reading, _STATE, slope, since_s, journal.started_at + since_s))
         return reading
-
-    def _held_most(self) -> dict[str, Any]:
-        largest = self._processes[0]
-        return {"pid": largest.pid, "name": largest.name, "rss_bytes": largest.rss_bytes}
 
     def _await_kill(self) -> bool:
         """Whether the largest process is gone within the patience: all are waited for."""
@@ -203,7 +203,7 @@ class Prekill:
         for worker in workers.running.values():
             worker.kill()
         self._sampler.close()
-        self._acting.retain(time.monotonic(), due=True)
+        self._retaining.begin_last(time.monotonic(), _FINISH_S)
         while workers.running:
             self._step(time.monotonic() + 1.0)
         self._journal.end()
