@@ -6,20 +6,19 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from supervisor import output, reactions, record, restart, sample, store
+from supervisor import announcing, output, reactions, record, restart, sample, store
 from supervisor.config import Config
 from supervisor.ctl import door
-from supervisor.disk import LONG_PATIENCE_S, Disk
-from supervisor.lives import Lives
 from supervisor.log import Log, Stream
-from supervisor.model import STATES
-from supervisor.pid1 import Init
-from supervisor.restart import Verdict
 from supervisor.screen import Screen
 from supervisor.suspicion import Suspicion
-from supervisor.version import VERSION
+
+if TYPE_CHECKING:
+    from supervisor.lives import Lives
+    from supervisor.pid1 import Init
+    from supervisor.restart import Verdict
 
 TERMINATION_LOG = "/dev/termination-log"
 Listener = Callable[[str, str, Mapping[str, Any]], None]
@@ -32,19 +31,18 @@ class Journal:
     heard: deque[tuple[str, dict[str, Any]]] | None = None
     _listeners: tuple[Listener, ...] = ()
 
-    def __init__(self, init: Init, config: Config, command: list[str], lives: Lives | None = None) -> None:
+    def __init__(self, init: Init, config: Config, subject: record.Subject, lives: Lives | None = None) -> None:
         self.started_s = time.monotonic()
         self.started_at = time.time()
-        self.command = command
-        self.run = store.run_id(command, os.getpid(), self.started_at)
+        self.subject = subject
+        self.run = store.run_id(subject.command, os.getpid(), self.started_at)
         self.tally = record.Tally(config.facts.oom_kills)
         self.suspicion = Suspicion()
         self.crashed_before = False
+        self.crash_loop: dict[str, Any] = {}  # of runs before this one: as `record.crash_loop` tells
         self._init = init
         self._config = config
         self._lives = lives
-        self._crashes = 0  # runs before this one, all of which ended badly and soon
-        self._loop: dict[str, Any] = {}
         self._troubles: set[str] = set()
         if reactions.wanted(config):
             self.heard = deque(maxlen=64)
@@ -58,7 +56,12 @@ class Journal:
         if no_door is not None:
             self.emit("warning", "ctl.failed", reason=no_door.strerror or str(no_door), path=self.path,
                       hint="guard run --profiles-dir DIR on a file system that has sockets")  # fmt: skip
-        self._announce(moved)
+        announcing.announce(self, init, config, moved)
+
+    @property
+    def command(self) -> list[str]:
+        """What runs."""
+        return self.subject.command
 
     @property
     def path(self) -> str | None:
@@ -74,6 +77,11 @@ class Journal:
     def life(self) -> int:
         """Which of the target's lives this is, from 1."""
         return self._lives.number if self._lives is not None else 1
+
+    @property
+    def previous_life(self) -> str | None:
+        """The run id of the life before this one."""
+        return self._lives.previous if self._lives is not None else None
 
     def _open_door(self) -> tuple[door.Door | None, OSError | None]:
         """Where `guard ctl` comes to, or why there is no such place; neither without a folder."""
@@ -157,170 +165,45 @@ class Journal:
         except OSError as error:
             self.trouble("flight.jsonl", error, self.store.run_path)
 
-    def _announce(self, moved: list[tuple[str, str, str | None]]) -> None:
-        config, facts, target = self._config, self._config.facts, self._init.target
-        before = self._before()
-        hushed = not restart.worth_a_line(self._crashes)
-        if hushed:
-            self._log.hush()
-        first = self.life == 1
-        for place, why, instead in moved if first else ():
-            change = {"setting": "profiles-dir", "from": place, "to": instead or "log only"}
-            self.emit("warning", "config.adjusted", **change, reason=f"{place}: {why}")
-        for change in config.adjusted if first else ():
-            self.emit("info", "config.adjusted", **change)
-        for name in config.ignored if first else ():
-            self.emit("warning", "config.ignored", variable=name, reason="another guard runs above this one")
-        for name in config.distrusted if first else ():
-            self.emit("warning", "config.ignored", variable=name, hint=f"guard run --env-file {config.env_file}",
-                      reason="a file that was only found here may name no command and no URL")  # fmt: skip
-        for name in config.unknown if first else ():
-            self.emit("warning", "config.unknown", variable=name, nearest=nearest(name))
-        if first and target is not None and os.getpid() != 1 and not config.subreaper:
-            self.emit("warning", "reaper.unavailable", reason="--no-subreaper, and guard isn't PID 1")
-        if config.reload and first:
-            self._warn_of_reloader()
-        if first and (reactions.wanted(config) or config.ship is not None):
-            self._warn_of_unusable()
-        if self.store is not None:  # before the event: who reads it finds the record
-            if config.ship is not None:
-                self._expect_shipping(config.ship)
-            try:
-                self.store.begin(self._start_record())
-            except OSError as error:
-                self.trouble("run.json", error, self.store.run_path)
-        self.emit(
-            "info", "run.started", run=self.run, command=self.command, pid=target.pid if target else None,
-            guard_pid=os.getpid(), version=VERSION, environment=config.detected.name,
-            environment_evidence=config.detected.evidence, limit_bytes=facts.limit_bytes,
-            limit_source=facts.limit_source, thresholds=record.thresholds(config.levels), interval_s=config.interval,
-            evidence=self.path,
-        )  # fmt: skip
-        if before is not None:
-            try:
-                self._previous(before)
-                self._tell_loop(before, hushed)
-            except OSError as error:
-                self.trouble("previous run", error, config.profiles_dir)
+    def hush(self) -> None:
+        """Let the console hear less of this run."""
+        self._log.hush()
 
-    def _expect_shipping(self, url: str) -> None:
-        """Note that this run is to be shipped, so that the next start does it when this one can't."""
-        from supervisor.shipping import ledger
-        from supervisor.shipping.target import parse
-
-        assert self.store is not None
-        try:
-            self.store.note_shipping(ledger.first(url, parse(url)).document())
-        except OSError as error:
-            self.trouble(store.SHIPPED, error, self.store.run_path)
-
-    def _warn_of_unusable(self) -> None:
-        from supervisor.foreseen import foreseen
-
-        other = Disk()  # of another file system than evidence, which must not wait for it
-        try:
-            for fields in other.run(foreseen, self._config, os.environ):
-                self.emit("warning", "config.unusable", **fields)
-        except OSError:  # a mount that hangs, perhaps: told when it is needed
-            pass
-        other.end()
-
-    def _warn_of_reloader(self) -> None:
-        from supervisor.reload.others import own_reloader
-
-        found = own_reloader(self.command, os.environ)
-        if found is not None:
-            whose, hint = found
-            reason = f"{whose} restarts its processes itself when files change, and so does --reload"
-            self.emit("warning", "reloader.recognised", whose=whose, reason=reason, hint=hint)
-
-    def _before(self) -> dict[str, Any] | None:
-        """The record of the run before this one, of those in the same place that don't live."""
-        if self.store is None:
-            return None
-        known = self._lives.previous if self._lives is not None else None
-        try:
-            before = self.store.disk.run_for(LONG_PATIENCE_S, store.previous_run, self.store.root, self.run, known)
-        except OSError as error:
-            self.trouble("previous run", error, self.store.root)
-            return None
-        if before is not None:
-            self.crashed_before = bool(before.get("outcome") not in ("exited", "stopped") or before.get("code"))
-            self._loop = record.crash_loop(before, self.command)
-            self._crashes = self._loop.get("crashes_before", 0)
-        return before
-
-    def _tell_loop(self, before: Mapping[str, Any], hushed: bool) -> None:
-        """A crash loop is a line once in a while, and not a folder a crash. Raises OSError."""
-        if self.store is None or self._crashes < record.CRASHES_OF_A_LOOP:
-            return
-        if not before.get("evidence"):
-            self.store.disk.run_for(LONG_PATIENCE_S, self.store.drop, str(before.get("run")))
-            self._loop["dropped_runs"] += 1
-        if not hushed:
-            self.emit("warning", "crash_loop.found", **self._loop, code=before.get("code"), signal=before.get("signal"),
-                      hint="guard runs")  # fmt: skip
-
-    def _previous(self, before: Mapping[str, Any]) -> None:
-        """Say what became of the last run when it has no end record."""
-        if self.store is None or before.get("outcome") is not None:
-            return
-        run, facts = str(before.get("run")), self._config.facts
-        same_boot = before.get("boot_id") == store.boot_id()
-        same_group = same_boot and before.get("cgroup") == self._start_record()["cgroup"]
-        last = self.store.disk.run_for(LONG_PATIENCE_S, store.last_sample, self.store.root, run)
-        reason, known = record.end_unseen(before, last, same_boot, facts.oom_kills if same_group else None)
-        path = os.path.join(self.store.root, store.MONITORED, run)
-        self.emit("warning", "previous_run.found", run=run, outcome="guard-killed", reason=reason, path=path,
-                  started=before.get("started"), **known, hint=f"guard postmortem {run}")  # fmt: skip
-
-    def _start_record(self) -> dict[str, Any]:
-        target, facts = self._init.target, self._config.facts
-        return {
-            "schema_version": record.SCHEMA_VERSION,
-            "run": self.run,
-            "version": VERSION,
-            "command": self.command,
-            "pid": target.pid if target else None,
-            "guard_pid": os.getpid(),
-            "started": record.iso(self.started_at),
-            "environment": self._config.detected.name,
-            "limit_bytes": facts.limit_bytes,
-            "limit_source": facts.limit_source,
-            "cgroup": facts.place.memory[0] if facts.place.memory else None,
-            "thresholds": record.thresholds(self._config.levels),
-            "oom_kills_at_start": facts.oom_kills,
-            "ctl": self.door.where if self.door is not None else None,
-            "life": self.life,
-            "previous_life": self._lives.previous if self._lives is not None else None,
-            **self._loop,
-            "boot_id": store.boot_id(),
-            "host": os.uname().nodename,
-            "outcome": None,
-        }
+    def start_record(self) -> dict[str, Any]:
+        """The run's record as it is while the run goes on."""
+        return record.start_record(
+            self.subject,
+            self._config,
+            run=self.run,
+            guard_pid=os.getpid(),
+            started_at=self.started_at,
+            ctl=self.door.where if self.door is not None else None,
+            life=self.life,
+            previous_life=self.previous_life,
+            crash_loop=self.crash_loop,
+            boot_id=store.boot_id(),
+            host=os.uname().nodename,
+        )
 
     def _end_record(self, outcome: str, status: int | None) -> dict[str, Any]:
-        tally, now_s = self.tally, time.monotonic()
-        tally.end(now_s)
+        now_s = time.monotonic()
+        self.tally.end(now_s)
         own = sample.read_process(os.getpid())
-        return self._start_record() | {
-            "outcome": outcome,
-            **record.ending(status),
-            "code": self._init.code,
-            "ended": record.iso(time.time()),
-            "elapsed_s": round(now_s - self.started_s, 3),
-            "peak_bytes": max(tally.peak_bytes, self._init.largest_bytes),
-            "peak_use_bytes": tally.peak_use_bytes,
-            "samples": tally.samples,
-            "highest_state": STATES[tally.highest],
-            "time_in_state_s": {name: round(value, 3) for name, value in tally.time_in_state_s.items()},
-            "oom_kills": tally.new_oom_kills,
-            "suspect": self.suspect,
-            "evidence": self.store.evidence if self.store else [],
-            "log_lines_dropped": self.stream.dropped,
-            "guard_rss_bytes": own.rss_bytes if own else None,
-            "guard_rss_peak_bytes": sample.peak_bytes(),
-        }
+        return record.end_record(
+            self.start_record(),
+            self.tally,
+            outcome=outcome,
+            status=status,
+            code=self._init.code,
+            ended_at=time.time(),
+            elapsed_s=now_s - self.started_s,
+            largest_bytes=self._init.largest_bytes,
+            suspect=self.suspect,
+            evidence=self.store.evidence if self.store else [],
+            log_lines_dropped=self.stream.dropped,
+            guard_rss_bytes=own.rss_bytes if own else None,
+            guard_rss_peak_bytes=sample.peak_bytes(),
+        )
 
     def alarm(self, state: str) -> None:
         """Memory is critical: leave a summary where it outlives everything."""
@@ -334,9 +217,12 @@ class Journal:
         own_kills = self.tally.new_oom_kills - self.tally.oom_kills_of_others
         return record.outcome(status, stopped=stopped, oom_kills=own_kills)
 
-    def end(self) -> dict[str, Any]:
-        """The run is over: its last event, its end record (which it returns), the lines for people."""
-        status, outcome = self._init.status, self._outcome()
+    def end(self, outcome: str | None = None) -> dict[str, Any]:
+        """The run is over: its last event, its end record (which it returns), the lines for people.
+
+        `outcome`: what the caller knows better than the target's status tells.
+        """
+        status, outcome = self._init.status, outcome or self._outcome()
         verdict = self._lives.judge(self._init) if self._lives is not None else None
         again = verdict is not None and verdict.again
         if self._lives is not None and self._lives.ended_for and again:
@@ -405,13 +291,3 @@ class Journal:
                 os.close(fd)
         except OSError as error:
             self.trouble("termination-log", error, TERMINATION_LOG)
-
-
-def nearest(name: str) -> str | None:
-    """The known variable that an unknown one most likely means."""
-    import difflib
-
-    from supervisor.settings import SETTINGS
-
-    known = [variable for setting in SETTINGS for variable in setting.variables]
-    return next(iter(difflib.get_close_matches(name, known, 1, 0.6)), None)

@@ -57,7 +57,8 @@ class Watch:
         self.config = config
         self.roots = roots
         self.lives = lives
-        self.journal = Journal(init, config, command, lives)
+        subject = record.Subject(command, init.target.pid if init.target is not None else None)
+        self.journal = Journal(init, config, subject, lives)
         if lives is not None:
             lives.follow(self.journal)
         self.teller = self._teller()

@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from supervisor import pid1, restart
 from supervisor.console import printable
@@ -15,6 +15,10 @@ from supervisor.model import STATES, Sample
 from supervisor.quantities import human_bytes, human_duration, human_percent, signal_name
 from supervisor.thresholds import Level
 from supervisor.triggers import Rules, Watched
+from supervisor.version import VERSION
+
+if TYPE_CHECKING:
+    from supervisor.config import Config
 
 SCHEMA_VERSION = 1
 CRASHES_OF_A_LOOP = 3
@@ -118,6 +122,105 @@ def flight_line(
     if sample.missing:
         line["missing"] = dict(list(sample.missing.items())[:10])
     return json.dumps(line, separators=(",", ":")).encode("utf-8", "backslashreplace") + b"\n"
+
+
+class Subject:
+    """What a run's record is of: a command and the pid that stands for it, or None; `more` fields of its record.
+
+    `crash_loops`: runs before it in the same place count, those of the same command as its crashes.
+    """
+
+    __slots__ = ("command", "crash_loops", "more", "pid")
+
+    def __init__(
+        self, command: list[str], pid: int | None, more: Mapping[str, Any] | None = None, *, crash_loops: bool = True
+    ) -> None:
+        self.command = command
+        self.pid = pid
+        self.more = more or {}
+        self.crash_loops = crash_loops
+
+
+def start_record(
+    subject: Subject,
+    config: Config,
+    *,
+    run: str,
+    guard_pid: int,
+    started_at: float,
+    ctl: str | None,
+    life: int,
+    previous_life: str | None,
+    crash_loop: Mapping[str, Any],
+    boot_id: str,
+    host: str,
+) -> dict[str, Any]:
+    """A run's record as it begins. `ctl`: where `guard ctl` comes to; `crash_loop` as the function of that name."""
+    facts = config.facts
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "run": run,
+        "version": VERSION,
+        "command": subject.command,
+        "pid": subject.pid,
+        "guard_pid": guard_pid,
+        "started": iso(started_at),
+        "environment": config.detected.name,
+        "limit_bytes": facts.limit_bytes,
+        "limit_source": facts.limit_source,
+        "cgroup": facts.place.memory[0] if facts.place.memory else None,
+        "thresholds": thresholds(config.levels),
+        "oom_kills_at_start": facts.oom_kills,
+        "ctl": ctl,
+        "life": life,
+        "previous_life": previous_life,
+        **crash_loop,
+        "boot_id": boot_id,
+        "host": host,
+        "outcome": None,
+        **subject.more,
+    }
+
+
+def end_record(
+    start: Mapping[str, Any],
+    tally: Tally,
+    *,
+    outcome: str,
+    status: int | None,
+    code: int,
+    ended_at: float,
+    elapsed_s: float,
+    largest_bytes: int,
+    suspect: Mapping[str, Any] | None,
+    evidence: list[str],
+    log_lines_dropped: int,
+    guard_rss_bytes: int | None,
+    guard_rss_peak_bytes: int | None,
+) -> dict[str, Any]:
+    """A run's record when it has ended: `start`, and what it came to.
+
+    `code`: what guard exits with, `status`: the target's wait status; `largest_bytes`: the largest of those reaped.
+    """
+    return {
+        **start,
+        "outcome": outcome,
+        **ending(status),
+        "code": code,
+        "ended": iso(ended_at),
+        "elapsed_s": round(elapsed_s, 3),
+        "peak_bytes": max(tally.peak_bytes, largest_bytes),
+        "peak_use_bytes": tally.peak_use_bytes,
+        "samples": tally.samples,
+        "highest_state": STATES[tally.highest],
+        "time_in_state_s": {name: round(value, 3) for name, value in tally.time_in_state_s.items()},
+        "oom_kills": tally.new_oom_kills,
+        "suspect": suspect,
+        "evidence": evidence,
+        "log_lines_dropped": log_lines_dropped,
+        "guard_rss_bytes": guard_rss_bytes,
+        "guard_rss_peak_bytes": guard_rss_peak_bytes,
+    }
 
 
 def outcome(status: int, *, stopped: bool, oom_kills: int) -> str:

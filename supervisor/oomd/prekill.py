@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 from supervisor import cgroup, pid1, record, retaining, run, sample
 from supervisor.acting import Acting
@@ -51,25 +50,6 @@ class Asked:
         self.environ = environ
 
 
-class _Journal(Journal):
-    """The record of a kill: of processes that guard did not start and does not wait for."""
-
-    def __init__(self, init: pid1.Init, config: Config, asked: Asked, largest: Process) -> None:
-        self._asked = asked
-        self._largest = largest
-        super().__init__(init, config, command_line(largest.pid) or [largest.name])
-
-    def _before(self) -> None:
-        """Kills are no crash loop of guard's target: no run before this one counts."""
-
-    def _start_record(self) -> dict[str, Any]:
-        more = {"pid": self._largest.pid, "cgroup": self._asked.directory, "killer": KILLER, "unit": self._asked.group}
-        return super()._start_record() | more
-
-    def _outcome(self) -> str:
-        return "oom-killed" if self._init.status == _SIGKILL_STATUS else super()._outcome()
-
-
 class Prekill:
     """The kill. `answer` lets oomd go on; it is called once, with the reason."""
 
@@ -80,7 +60,7 @@ class Prekill:
         self._began_s = time.monotonic()
         self.init = pid1.Init(None, config)
         self.init.install()
-        self._journal = _Journal(self.init, config, asked, processes[0])
+        self._journal = Journal(self.init, config, _subject(asked, processes[0]))
         self._acting = Acting(self.init, config, self._journal)
         self._retaining = retaining.Retaining(config, self._journal, self._acting.workers)
         self.init.parts.append(self._acting.workers)
@@ -206,9 +186,15 @@ class Prekill:
         self._retaining.begin_last(time.monotonic(), _FINISH_S)
         while workers.running:
             self._step(time.monotonic() + 1.0)
-        self._journal.end()
+        self._journal.end("oom-killed" if self.init.status == _SIGKILL_STATUS else None)
         workers.end()
         self._journal.close()
+
+
+def _subject(asked: Asked, largest: Process) -> record.Subject:
+    """The record of a kill: of processes that guard did not start. Kills are no crash loop of guard's target."""
+    more = {"cgroup": asked.directory, "killer": KILLER, "unit": asked.group}
+    return record.Subject(command_line(largest.pid) or [largest.name], largest.pid, more, crash_loops=False)
 
 
 def pythons(processes: list[Process]) -> list[Process]:
