@@ -23,7 +23,7 @@ DEADLINES_S = {
     "stacks": 15.0,
     "cpu-profile": 30.0,
     "heap-profile": 60.0,
-    "growth": float("inf"),
+    "growth": float("inf"),  # until memory is back to ok or the process ends
     "retention": 120.0,
     "hook": 10.0,
     "notify": 60.0,

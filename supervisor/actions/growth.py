@@ -26,7 +26,6 @@ from supervisor.profilers.failure import Failure
 from supervisor.profilers.syscalls import SyscallTrap
 from supervisor.profilers.traps import NoTrap, StopTrap, Trap
 
-DEADLINE_S = 0.0  # none: it runs until memory is back to ok or the process ends
 _SHORTEST_GAP_S = 0.05
 _LOOK_S = 0.02
 _SETTLE_S = 0.08

@@ -22,8 +22,8 @@ from supervisor.shipping.ledger import Ledger
 from supervisor.shipping.target import Target, parse
 from supervisor.store import MONITORED
 
-# Scopes of a batch, each with all of the one before it.
-EVIDENCE, ALL, FINAL = "evidence", "all", "final"
+# The least and the most of what a batch may cover (`shipper.SCOPES`).
+EVIDENCE, FINAL = "evidence", "final"
 _TRIES = 5
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.3, 5.0
 _LEAST_PATIENCE_S, _LONGEST_PATIENCE_S = 1.0, 10.0

@@ -12,7 +12,6 @@ import psutil
 from supervisor import cgroup, sample
 from supervisor.actions.task import Task, command_line, iso
 
-DEADLINE_S = 15.0
 _MOST_DESCRIPTORS, _MOST_KINDS = 100_000, 20
 _STAT_FIELDS = (
     "anon", "file", "kernel", "kernel_stack", "pagetables", "shmem", "sock", "slab", "inactive_file",

@@ -26,7 +26,6 @@ from supervisor.version import VERSION
 KINDS = ("snapshot", "stacks", "growth", "cpu-profile")
 _TICKS = os.sysconf("SC_CLK_TCK")
 _MOST_NAMES = 20
-_LAST_WORD_S = 1.0
 LAST_PUSH_S = 2.0
 _SUMS = ("oom_kills", "samples", "dropped")
 

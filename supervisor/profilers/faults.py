@@ -32,7 +32,7 @@ _TYPE_SOFTWARE, _PAGE_FAULTS = 1, 2
 _SAMPLE_ADDRESS, _RECORD_SAMPLE = 1 << 3, 9
 _DATA_HEAD, _DATA_TAIL = 1024, 1032  # in the first page of an event's ring
 _DISABLED, _EXCLUDE_KERNEL, _EXCLUDE_HV = 1, 1 << 5, 1 << 6
-_ENABLE, _DISABLE, _REFRESH = 0x2400, 0x2401, 0x2402
+_ENABLE, _DISABLE = 0x2400, 0x2401
 _F_SETSIG, _F_SETOWN_EX, _F_OWNER_TID = 10, 15, 0
 # Its default action is to ignore it, so that one which slips through does nothing.
 _MARK = int(signal.SIGURG)
