@@ -1,11 +1,13 @@
 """Evidence on disk: private, whole or absent, no link followed.
 
-Used by the watcher and its workers alike, so it imports only `os`.
+Used by the watcher and its workers alike, so it imports only `os` and what that has imported.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 
 from supervisor import output
 
@@ -59,6 +61,18 @@ def open_below(
         os.close(current)
         raise
     return current
+
+
+def open_regular(name: str, directory_fd: int | None = None) -> int:
+    """A descriptor to read a regular file from, which is no link. `name` is a path where no directory is given.
+
+    Raises OSError: ELOOP for a link, EINVAL for a folder, a FIFO, a device. It never waits for the other end of a FIFO.
+    """
+    fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory_fd)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a regular file", name)
+    return fd
 
 
 def put(

@@ -168,8 +168,7 @@ class Store:
 
     def _budget(self) -> dict[str, Any]:
         try:
-            fd = os.open(BUDGET, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._root_fd)
-            with open(fd, "rb") as file:
+            with open(files.open_regular(BUDGET, self._root_fd), "rb") as file:
                 found = json.loads(file.read(1 << 20))
         except (OSError, ValueError):
             return {}
@@ -288,30 +287,45 @@ def previous_run(root: str, own: str, known: str | None = None) -> dict[str, Any
     for name in names:
         if name == own:
             continue
-        path = os.path.join(root, MONITORED, name, "run.json")
+        unreadable = {"run": name, "unreadable": True}
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fd = files.open_regular(os.path.join(root, MONITORED, name, "run.json"))
         except OSError:
             continue
         try:
+            held = lock_held(fd)
+            if held:
+                continue  # it lives
             record = json.loads(os.read(fd, 1 << 20))
-            if not isinstance(record, dict):
-                return None
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            continue  # it lives
         except (OSError, ValueError):
-            return {"run": name, "unreadable": True}
+            return unreadable
         finally:
             os.close(fd)
-        return record
+        if held is None:
+            return unreadable  # it may live, and its record is not its last word then
+        return record if isinstance(record, dict) else None
     return None
+
+
+def lock_held(fd: int) -> bool | None:
+    """Whether a guard holds the lock of the run's record that is open here; None where the system doesn't tell.
+
+    Asking takes a shared lock for a moment, which harms nobody.
+    """
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    fcntl.flock(fd, fcntl.LOCK_UN)
+    return False
 
 
 def last_sample(root: str, run: str) -> dict[str, Any]:
     """The last whole line of a run's flight record; empty without one."""
     try:
-        fd = os.open(os.path.join(root, MONITORED, run, "flight.jsonl"), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = files.open_regular(os.path.join(root, MONITORED, run, "flight.jsonl"))
     except OSError:
         return {}
     try:

@@ -77,9 +77,8 @@ class _Spool:
             self.remove(name)
         for name in names[-_MOST_FILES:]:
             try:
-                fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=self._fd)
-                with os.fdopen(fd, "rb") as file:
-                    old = time.time() - os.fstat(fd).st_mtime > _AGE_S
+                with open(files.open_regular(name, self._fd), "rb") as file:
+                    old = time.time() - os.fstat(file.fileno()).st_mtime > _AGE_S
                     message = json.loads(file.read(_MOST_BYTES))
                 if old or not isinstance(message, dict) or "run" not in message or "reason" not in message:
                     raise ValueError

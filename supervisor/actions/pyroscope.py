@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from supervisor import pyroscope
+from supervisor import files, pyroscope
 from supervisor.actions import posting
 from supervisor.actions.task import Task
 from supervisor.addresses import masked_url
@@ -44,8 +44,7 @@ def take(task: Task) -> dict[str, Any]:
 
 
 def _read(path: str) -> bytes:
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    with open(fd, "rb") as file:
+    with open(files.open_regular(path), "rb") as file:
         return file.read(_MOST_BYTES)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from supervisor import files
 from supervisor.actions.task import Task
 from supervisor.shipping import ledger
-from supervisor.store import MONITORED, began
+from supervisor.store import MONITORED, began, lock_held
 
 _BEGINNING_S = 600.0
 _TRIES = 100
@@ -222,22 +222,18 @@ def _size(directory: int, run: str) -> int:
 
 
 def locked(directory: int, run: str) -> bool | None:
-    """Whether a guard holds the lock of the run's record; None when there is no record."""
+    """Whether a guard holds the lock of the run's record; None when there is no record. Unknown counts as held."""
     try:
         folder = files.open_below(directory, (run,))
     except OSError:
         return None
     try:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        fd = os.open("run.json", flags, dir_fd=folder)
+        fd = files.open_regular("run.json", folder)
     except OSError:
         return None
     finally:
         os.close(folder)
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
+        return lock_held(fd) is not False
     finally:
         os.close(fd)
-    return False

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import stat
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Protocol
@@ -268,10 +267,6 @@ class Batch:
 def _open_regular(folder: int, name: str) -> BinaryIO | None:
     """The file, unless it is gone, a link, or anything but a regular file."""
     try:
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        return open(files.open_regular(name, folder), "rb")
     except OSError:
         return None
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        return None
-    return open(fd, "rb")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -70,14 +69,9 @@ def open_file(folder: str, name: str) -> int:
     """A descriptor of a regular file in a folder, neither of them a link. Raises OSError."""
     directory = files.open_directory(folder)
     try:
-        # O_NONBLOCK: a FIFO in the file's place would make the open wait for a writer.
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+        return files.open_regular(name, directory)
     finally:
         os.close(directory)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise OSError(22, os.strerror(22))
-    return fd
 
 
 def read_bytes(fd: int, most_bytes: int) -> bytes:

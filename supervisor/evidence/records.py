@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +10,7 @@ from supervisor.evidence.fields import decoded, mapping, moment, number, sequenc
 from supervisor.evidence.model import Limit, Record, Run, Suspect
 from supervisor.evidence.raw import MOST_RECORD_BYTES, open_file, read_bytes
 from supervisor.model import STATES
-from supervisor.store import MONITORED, began
+from supervisor.store import MONITORED, began, lock_held
 
 
 def read(path: str) -> Run:
@@ -27,7 +26,7 @@ def read(path: str) -> Run:
         problems.append(f"run.json: {os.strerror(error.errno or 0)}")
     else:
         try:
-            lives = _is_locked(fd)
+            lives = lock_held(fd) is True  # unknown: what is left of it is read all the same
             found = decoded(read_bytes(fd, MOST_RECORD_BYTES))
             raw = mapping(found)
             if not raw:
@@ -106,15 +105,3 @@ def suspect(found: object) -> Suspect | None:
         enough=fields.get("enough") is not False,
         type=text(fields.get("type")) or None,
     )
-
-
-def _is_locked(fd: int) -> bool:
-    """Whether a guard holds the record's lock. Asking takes a shared lock for a moment, which harms nobody."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    fcntl.flock(fd, fcntl.LOCK_UN)
-    return False

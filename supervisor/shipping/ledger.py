@@ -64,8 +64,7 @@ def host_key(name: str) -> str:
 def read(folder: int) -> Ledger | None:
     """The one in a run's folder; None when there is none that can be read."""
     try:
-        fd = os.open(SHIPPED, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
-        with open(fd, "rb") as file:
+        with open(files.open_regular(SHIPPED, folder), "rb") as file:
             found = json.loads(file.read(_MOST_BYTES))
         ledger = Ledger(str(found["to"]), str(found["target"]), str(found["host"]))
         ledger.complete = found["complete"] is True

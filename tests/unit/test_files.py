@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -20,6 +21,42 @@ def directory(tmp_path: Path) -> Iterator[int]:
     fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
     yield fd
     os.close(fd)
+
+
+def in_its_place(kind: str, path: Path) -> None:
+    """Something that is no regular file at `path`: a `fifo` without a writer, a `link` to a file, a `folder`."""
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "link":
+        target = path.with_name("linked")
+        target.write_text("{}")
+        path.symlink_to(target)
+    else:
+        path.mkdir()
+
+
+NOT_REGULAR = ("fifo", "link", "folder")
+
+
+@pytest.mark.parametrize("kind", NOT_REGULAR)
+def test_only_a_regular_file_is_opened_and_nothing_is_waited_for(directory: int, tmp_path: Path, kind: str) -> None:
+    in_its_place(kind, tmp_path / "a")
+    opened = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(OSError) as by_name:
+        files.open_regular("a", directory)
+    with pytest.raises(OSError) as by_path:
+        files.open_regular(str(tmp_path / "a"))
+    assert by_name.value.errno == by_path.value.errno == (errno.ELOOP if kind == "link" else errno.EINVAL)
+    assert len(os.listdir("/proc/self/fd")) == opened
+
+
+def test_a_regular_file_is_opened_by_name_and_by_path(directory: int, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x")
+    for fd in (files.open_regular("a", directory), files.open_regular(str(tmp_path / "a"))):
+        assert os.read(fd, 9) == b"x" and not os.get_inheritable(fd)
+        os.close(fd)
+    with pytest.raises(FileNotFoundError):
+        files.open_regular("b", directory)
 
 
 def test_put_is_private_whatever_the_umask(directory: int, tmp_path: Path) -> None:

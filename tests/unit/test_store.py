@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import _thread
+import errno
 import fcntl
 import json
 import os
@@ -12,10 +13,12 @@ from typing import Any
 
 import pytest
 
-from supervisor import store
+from supervisor import evidence, store
+from supervisor.actions import retention
 from supervisor.ctl import door
 from supervisor.disk import Disk
 from tests.telling import PATIENCE_S
+from tests.unit.test_files import NOT_REGULAR, in_its_place
 
 
 def make(root: Path, run: str = "20261124T111644Z-app-1-abcd") -> store.Store:
@@ -70,6 +73,50 @@ def test_a_live_run_is_locked_and_no_previous_one(tmp_path: Path) -> None:
     fcntl.flock(first._lock_fd, fcntl.LOCK_UN)
     found = store.previous_run(str(tmp_path), second)
     assert found is not None and found["run"] == "20260101T000000Z-a-1-0000"
+
+
+@pytest.mark.parametrize("kind", NOT_REGULAR)
+def test_what_is_no_file_holds_nobody_up(tmp_path: Path, kind: str) -> None:
+    run = tmp_path / "monitored" / "20260101T000000Z-a-1-0000"
+    run.mkdir(parents=True)
+    for path in (run / "run.json", run / "flight.jsonl", tmp_path / "budget.json"):
+        in_its_place(kind, path)
+    assert store.previous_run(str(tmp_path), "x") is None
+    assert store.last_sample(str(tmp_path), run.name) == {}
+    assert make(tmp_path).spent_before("app", 0) == []
+
+
+def test_a_lock_is_held_free_or_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "run.json"
+    path.write_text("{}")
+    holder, asking = os.open(path, os.O_RDONLY), os.open(path, os.O_RDONLY)
+    assert store.lock_held(asking) is False
+    fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)  # asking has left no lock of its own
+    assert store.lock_held(asking) is True
+    os.close(holder)
+
+    def none(fd: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    assert store.lock_held(asking) is None
+    os.close(asking)
+
+
+def test_where_there_are_no_locks_each_who_asks_is_careful(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a run that may live nothing is removed, nothing is told as its end; it is read like one that is over."""
+    run = "20260101T000000Z-a-1-0000"
+    make(tmp_path, run).begin({"run": run, "outcome": None})
+
+    def none(fd: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    monitored = os.open(tmp_path / "monitored", os.O_RDONLY)
+    assert retention.locked(monitored, run) is True
+    os.close(monitored)
+    assert store.previous_run(str(tmp_path), "x") == {"run": run, "unreadable": True}
+    assert not evidence.read(str(tmp_path / "monitored" / run)).lives
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "\x00"])
