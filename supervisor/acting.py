@@ -171,12 +171,13 @@ class Acting:
                 self._journal.suspicion.heap(start.pid, result)
             self._journal.emit("info", "action.finished", **fields, elapsed_s=elapsed_s, **result)
         elif outcome == "skipped":
-            self._journal.emit("info", "action.skipped", **fields, **result)
+            self._journal.emit("info", "action.skipped", **fields, elapsed_s=elapsed_s, **result)
         elif result.get("reason") == "interrupted":
             self._journal.emit(
                 "info",
                 "action.skipped",
                 **fields,
+                elapsed_s=elapsed_s,
                 reason="the run ended first" if self.ending else "it was ended before it had anything",
             )
         else:

@@ -12,8 +12,6 @@ from supervisor import evidence
 from supervisor.analysis.text import shorten, visible
 from supervisor.errors import UsageError
 from supervisor.evidence import Event, FlightSample, Run
-from supervisor.evidence.fields import text as text_of
-from supervisor.evidence.fields import whole
 from supervisor.model import STATES
 from supervisor.postmortem.climb import living
 from supervisor.quantities import human_bytes, human_duration, human_percent
@@ -22,6 +20,7 @@ SCHEMA_VERSION = 1
 _TAIL_BYTES = 64 << 10
 _MOST_PROCESSES = 10
 _MOST_ACTIONS = 6
+_MOST_ENDED = 20
 _BAR = 30
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -134,27 +133,20 @@ def _processes(samples: Sequence[FlightSample]) -> list[dict[str, Any]]:
 
 def _actions(events: Sequence[Event]) -> list[dict[str, Any]]:
     """The last actions, newest last; one that was started and hasn't ended is `running`."""
-    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
-    finished: list[dict[str, Any]] = []
-    for event in events:
-        how = event.name.removeprefix("action.")
-        if how == event.name:
-            continue
-        fields = event.fields
-        key = fields.get("action") if isinstance(fields.get("action"), str) else "?", whole(fields.get("pid"))
-        row = rows.pop(key, None) if how != "skipped" else None
-        row = row or {"action": text_of(fields.get("action")) or "?", "pid": key[1], "started_s": event.at_s}
-        row |= {
-            "state": text_of(fields.get("state")),
-            "how": "running" if how == "started" else how,
-            "reason": text_of(fields.get("reason")),
-            "path": text_of(fields.get("path")),
+    found = evidence.actions(events)
+    ended = [each for each in found if each.how != "running"]
+    return [
+        {
+            "action": each.kind,
+            "pid": each.pid,
+            "started_s": each.began_s,
+            "state": each.state,
+            "how": each.how,
+            "reason": each.reason,
+            "path": each.path,
         }
-        if how == "started":
-            rows[key] = row
-        else:
-            finished.append(row)
-    return [*finished[-20:], *rows.values()]
+        for each in [*ended[-_MOST_ENDED:], *found[len(ended) :]]
+    ]
 
 
 # -- for people -------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ For whoever shows or judges a run (`guard postmortem`, `runs`, `top`, `report`).
     run.record.outcome, run.record.peak_bytes, run.lives, run.problems
     for sample in evidence.flight(run): ...           # FlightSample, in the order written
     for event in evidence.events(run): ...            # Event: .name, .at_s, .fields
+    for action in evidence.actions(events): ...       # Action: what came of each that its events tell of
     for item in evidence.items(run): ...              # Item: one piece of evidence with its files and its meta
 
 What is read may be half-written, missing, copied from another machine or made by somebody hostile. So every field has
@@ -19,14 +20,16 @@ the run's folder, not at the paths in its record, which are those of the machine
 
 from __future__ import annotations
 
+from supervisor.evidence.actions import actions
 from supervisor.evidence.finding import find, is_run_id, profiles_root, run_ids, runs, setting
 from supervisor.evidence.flights import events, flight
 from supervisor.evidence.items import items
-from supervisor.evidence.model import Event, FlightProcess, FlightSample, Item, Limit, Record, Run, Suspect
+from supervisor.evidence.model import Action, Event, FlightProcess, FlightSample, Item, Limit, Record, Run, Suspect
 from supervisor.evidence.raw import read_file
 from supervisor.evidence.records import read, suspect
 
 __all__ = [
+    "Action",
     "Event",
     "FlightProcess",
     "FlightSample",
@@ -35,6 +38,7 @@ __all__ = [
     "Record",
     "Run",
     "Suspect",
+    "actions",
     "events",
     "find",
     "flight",

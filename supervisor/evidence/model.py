@@ -152,6 +152,25 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Action:
+    """What the events of a run say of one action. `how`: `finished`, `failed`, `skipped`, or `running` without an end.
+
+    `began_s` is when it ended for what was never begun. `state`, `reason` and `path` are those of its last event, which
+    is the one at `place` among the events. `path` while it runs: where its files will be, without a suffix.
+    """
+
+    kind: str
+    pid: int | None
+    state: str | None
+    began_s: float | None
+    ended_s: float | None
+    how: str
+    reason: str | None
+    path: str | None
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """One piece of evidence: `NNN-<state>-<kind>` in a category, its files by suffix (`.md`, `.folded`, ...)."""
 

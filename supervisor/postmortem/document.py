@@ -256,13 +256,6 @@ def _running(
     series = living(samples)
     last = series[-1] if series else None
     largest = sorted(last.processes, key=lambda each: -(each.rss_bytes or 0)) if last else []
-    begun: dict[str, Event] = {}
-    for event in events:
-        key = f"{event.fields.get('action')} {event.fields.get('pid')}"
-        if event.name == "action.started":
-            begun[key] = event
-        elif event.name.startswith("action."):
-            begun.pop(key, None)
     return {
         "at_s": last.elapsed_s if last else None,
         "process_count": last.process_count if last else None,
@@ -277,8 +270,7 @@ def _running(
         ],
         "stack": holders.stack(items, suspect.pid if suspect else None),
         "actions": [
-            {"action": text(event.fields.get("action")), "pid": whole(event.fields.get("pid"))}
-            for event in begun.values()
+            {"action": each.kind, "pid": each.pid} for each in evidence.actions(events) if each.how == "running"
         ],
     }
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from supervisor import console
+from supervisor import console, evidence
 from supervisor.analysis import flamegraph
 from supervisor.analysis.flamegraph import escape
 from supervisor.analysis.text import shorten
@@ -103,28 +103,31 @@ def _link(after_s: float | None) -> str:
 def marks(events: Sequence[Event], pieces: Sequence[Piece], clock: Clock, end_s: float) -> list[Mark]:
     """What lies below the chart: pieces of evidence from their begin to their end, failures, other events."""
     found: list[Mark] = []
-    begun: dict[tuple[str | None, int | None], float] = {}
     places = {piece.item.name: number for number, piece in enumerate(pieces)}
     spans: dict[str, tuple[float, float]] = {}
     half = _MOST_EVENTS // 2
+
+    def leads_to(number: int) -> str:
+        return "#events" if half <= number < len(events) - half else f"#v{number}"
+
     for number, event in enumerate(events):
         after_s = clock.after(event.at_s)
         if after_s is None:
             continue
-        href = "#events" if half <= number < len(events) - half else f"#v{number}"
-        action = text(event.fields.get("action"))
-        key = action, whole(event.fields.get("pid"))
-        name = (text(event.fields.get("path")) or "").rpartition("/")[2].partition(".")[0]
-        if event.name == "action.started":
-            begun[key] = after_s
-            spans[name] = after_s, end_s
-        elif event.name == "action.finished":
-            spans[name] = begun.pop(key, after_s), after_s
-        elif event.name == "action.failed":
-            found.append(Mark(begun.pop(key, after_s), after_s, "failed", shorten(words_of(event), 200), href))
-        elif not event.name.startswith(_SILENT):
+        if not event.name.startswith(_SILENT):
             kind = "oom" if event.name == "oom.detected" else "event"
-            found.append(Mark(after_s, after_s, kind, f"{when(after_s)}: {shorten(words_of(event), 200)}", href))
+            words = f"{when(after_s)}: {shorten(words_of(event), 200)}"
+            found.append(Mark(after_s, after_s, kind, words, leads_to(number)))
+    for action in evidence.actions(events):
+        start_s, ended_s = clock.after(action.began_s), clock.after(action.ended_s)
+        if start_s is None:
+            continue
+        name = (action.path or "").rpartition("/")[2].partition(".")[0]
+        if action.how == "failed" and ended_s is not None:
+            words = shorten(words_of(events[action.place]), 200)
+            found.append(Mark(start_s, ended_s, "failed", words, leads_to(action.place)))
+        elif action.how in ("running", "finished"):
+            spans[name] = start_s, end_s if ended_s is None else ended_s
     for name, place in places.items():
         item = pieces[place].item
         start_s = clock.after(item.at_s)
