@@ -6,20 +6,11 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from supervisor.analysis.text import visible
+from supervisor.model import MARKS
 from supervisor.quantities import human_bytes, human_duration, human_percent
 
 Event = Mapping[str, Any]
-MARKS = {"warning": "🟡", "critical": "🟠", "profiling": "🔴", "ok": "🟢"}
-# Marks that turn the writing direction: they would show a name as something else.
-_BIDI = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-
-
-def printable(text: str) -> str:
-    """The text with what could move a terminal's cursor or turn its writing direction shown as escapes."""
-    return "".join(
-        letter if letter.isprintable() and letter not in _BIDI else letter.encode("unicode_escape").decode("ascii")
-        for letter in text
-    )
 
 
 def line(event: Event) -> str:
@@ -40,7 +31,7 @@ def _plain(event: Event) -> str:
         elif key.endswith("_s") and isinstance(value, int | float) and value >= 0:
             fields.append(f"{key[:-2]} {human_duration(value)}")
         else:
-            fields.append(f"{key}={printable(str(value))}")
+            fields.append(f"{key}={visible(str(value))}")
     return f"{event['event']} {' · '.join(fields)}".rstrip()
 
 
@@ -50,7 +41,7 @@ def _started(event: Event) -> str:
     who = f"process {event['pid']}" if event.get("pid") else "processes that were there"
     return (
         f"▶ watches {who}: {sizes} of a limit of {human_bytes(event['limit_bytes'])} "
-        f"({event['environment']}); evidence in {printable(str(event['evidence'] or 'the log only'))}"
+        f"({event['environment']}); evidence in {visible(str(event['evidence'] or 'the log only'))}"
     )
 
 
@@ -61,12 +52,12 @@ def _state(event: Event) -> str:
         f"threshold {human_bytes(event['threshold_bytes'])} of {event['metric']}; {event['reason']}"
     )
     if event.get("guilty_pid"):
-        words += f"; {event['guilty_pid']} ({printable(str(event['guilty_name']))}) grows"
+        words += f"; {event['guilty_pid']} ({visible(str(event['guilty_name']))}) grows"
     return words
 
 
 def _action(event: Event) -> str:
-    return f"  {event['action']} of {event['pid']}: {printable(str(event['reason']))}"
+    return f"  {event['action']} of {event['pid']}: {visible(str(event['reason']))}"
 
 
 def _finished(event: Event) -> str:
@@ -75,38 +66,38 @@ def _finished(event: Event) -> str:
     if suspect and event.get("enough"):
         share = human_percent(suspect["share"])
         if suspect.get("function"):
-            words += f", {printable(str(suspect['function']))} takes {share} of the growth"
+            words += f", {visible(str(suspect['function']))} takes {share} of the growth"
         else:
-            words += f", {share} of it in {printable(str(suspect['mapping']))}"
-            words += f", objects of {printable(str(suspect['type']))}" if suspect.get("type") else ""
-    return f"{words} → {printable(os.path.basename(str(event['path'])))}" if event.get("path") else words
+            words += f", {share} of it in {visible(str(suspect['mapping']))}"
+            words += f", objects of {visible(str(suspect['type']))}" if suspect.get("type") else ""
+    return f"{words} → {visible(os.path.basename(str(event['path'])))}" if event.get("path") else words
 
 
 def _failed(event: Event) -> str:
-    hint = f"; try: {printable(str(event['hint']))}" if event.get("hint") else ""
-    said = f" ({printable(str(event['said']))})" if event.get("said") else ""
-    return f"  {event['action']} of {event['pid']}: failed, {printable(str(event['reason']))}{said}{hint}"
+    hint = f"; try: {visible(str(event['hint']))}" if event.get("hint") else ""
+    said = f" ({visible(str(event['said']))})" if event.get("said") else ""
+    return f"  {event['action']} of {event['pid']}: failed, {visible(str(event['reason']))}{said}{hint}"
 
 
 def _skipped(event: Event) -> str:
-    return f"  {event['action']} of {event['pid']}: skipped, {printable(str(event['reason']))}"
+    return f"  {event['action']} of {event['pid']}: skipped, {visible(str(event['reason']))}"
 
 
 def _fired(event: Event) -> str:
-    who = f"; process {event['pid']} ({printable(str(event['name']))})" if event.get("pid") else ""
-    return f"🟡 {event['trigger']}: {printable(str(event['reason']))}{who}"
+    who = f"; process {event['pid']} ({visible(str(event['name']))})" if event.get("pid") else ""
+    return f"{MARKS['warning']} {event['trigger']}: {visible(str(event['reason']))}{who}"
 
 
 def _cleared(event: Event) -> str:
-    return f"🟢 {event['trigger']}: {event['reason']}, after {human_duration(event['elapsed_s'])}"
+    return f"{MARKS['ok']} {event['trigger']}: {event['reason']}, after {human_duration(event['elapsed_s'])}"
 
 
 def _probe_failed(event: Event) -> str:
-    return f"🟡 the probe fails: {printable(str(event['reason']))}"
+    return f"{MARKS['warning']} the probe fails: {visible(str(event['reason']))}"
 
 
 def _probe_recovered(event: Event) -> str:
-    return f"🟢 the probe is answered again, after {human_duration(event['elapsed_s'])}"
+    return f"{MARKS['ok']} the probe is answered again, after {human_duration(event['elapsed_s'])}"
 
 
 def _exited(event: Event) -> str:
@@ -122,7 +113,7 @@ def _forwarded(event: Event) -> str:
 
 
 def _adjusted(event: Event) -> str:
-    return f"  {event['setting']} {event['from']} → {event['to']}: {printable(str(event['reason']))}"
+    return f"  {event['setting']} {event['from']} → {event['to']}: {visible(str(event['reason']))}"
 
 
 _WORDS: dict[str, Callable[[Event], str]] = {

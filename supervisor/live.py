@@ -12,7 +12,7 @@ from supervisor import evidence
 from supervisor.analysis.text import shorten, visible
 from supervisor.errors import UsageError
 from supervisor.evidence import Event, FlightSample, Run
-from supervisor.model import STATES
+from supervisor.model import MARKS, STATES
 from supervisor.postmortem.climb import living
 from supervisor.quantities import human_bytes, human_duration, human_percent
 
@@ -177,7 +177,7 @@ def text(document: Mapping[str, Any], width: int = 100, height: int = 40) -> str
 
 
 def _head(document: Mapping[str, Any], width: int) -> list[str]:
-    mark = {"ok": "🟢", "warning": "🟡", "critical": "🟠", "profiling": "🔴"}[document["state"]]
+    mark = MARKS[document["state"]]
     lasted = human_duration(document["elapsed_s"]) if document["elapsed_s"] is not None else "?"
     if document["running"]:
         how = f"{mark} {document['state']}, running for {lasted}"

@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from supervisor.model import MARKS
 from supervisor.quantities import human_bytes
 
-_SIGNS = {"warning": "🟡", "critical": "🟠", "profiling": "🔴"}
 _TAGS = {"warning": "yellow_circle", "critical": "orange_circle", "profiling": "red_circle"}
 _URGENT = ("profiling", "oom", "crash_loop")
 
@@ -26,7 +26,7 @@ def target(url: str) -> tuple[str, str]:
 def text(told: Mapping[str, Any]) -> str:
     """A message for people: a line for what happened, one for the figures, one for the suspect, one for the rest."""
     state = str(told.get("state", ""))
-    lines = [f"{_SIGNS.get(state, '⚠️')} {told.get('name', 'a run')} on {told.get('host', '?')}: {told['reason']}"]
+    lines = [f"{MARKS.get(state, '⚠️')} {told.get('name', 'a run')} on {told.get('host', '?')}: {told['reason']}"]
     figures = []
     for name, word in (("rss_bytes", "memory"), ("limit_bytes", "limit"), ("peak_bytes", "peak")):
         if isinstance(told.get(name), int):

@@ -10,6 +10,7 @@ from supervisor.cgroup import High
 
 SECRET = "GUARD_WORK_SECRET"  # the variable by which a worker learns what its arguments must not show
 STATES = ("ok", "warning", "critical", "profiling")
+MARKS = {"ok": "🟢", "warning": "🟡", "critical": "🟠", "profiling": "🔴"}  # of the states, for people
 
 
 @dataclass(frozen=True, slots=True)

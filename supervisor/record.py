@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from supervisor import pid1, restart
-from supervisor.console import printable
+from supervisor.analysis.text import visible
 from supervisor.model import STATES, Sample
 from supervisor.quantities import human_bytes, human_duration, human_percent, signal_name
 from supervisor.thresholds import Level
@@ -300,20 +300,20 @@ def suspect_words(suspect: Mapping[str, Any] | None) -> str:
     """The suspect for people: process, function, share of the growth."""
     if not suspect:
         return "no suspect: memory never grew past a threshold, or nothing could be attributed"
-    where = f"process {suspect['pid']} ({printable(str(suspect.get('name', '?')))})"
+    where = f"process {suspect['pid']} ({visible(str(suspect.get('name', '?')))})"
     if suspect.get("enough") is False:
         where = f"on little evidence {where}"
     if suspect.get("mapping") and not suspect.get("function"):
         amount = human_bytes(suspect["bytes"])
         share = human_percent(suspect["share"])
-        type_ = f", objects of {printable(str(suspect['type']))}" if suspect.get("type") else ""
-        return f"{where}: {share} of what it took is in {printable(str(suspect['mapping']))} ({amount}){type_}"
+        type_ = f", objects of {visible(str(suspect['type']))}" if suspect.get("type") else ""
+        return f"{where}: {share} of what it took is in {visible(str(suspect['mapping']))} ({amount}){type_}"
     if not suspect.get("function"):
         return f"{where} held the memory; its functions could not be told apart"
     place = f" ({suspect['file']}:{suspect['line']})" if suspect.get("line") else ""
     amount = human_bytes(suspect["bytes"])
     return (
-        f"{where}, function {printable(str(suspect['function']))}{printable(place)}: "
+        f"{where}, function {visible(str(suspect['function']))}{visible(place)}: "
         f"{human_percent(suspect['share'])} of its growth ({amount}){_grown(suspect.get('grew'))}"
     )
 
@@ -321,8 +321,8 @@ def suspect_words(suspect: Mapping[str, Any] | None) -> str:
 def _grown(grew: Mapping[str, Any] | None) -> str:
     if not grew:
         return ""
-    held = f", held by {printable(str(grew['holder']))}" if grew.get("holder") else ""
-    return f"; {printable(str(grew['type']))} grew by {human_bytes(grew['bytes'])}{held}"
+    held = f", held by {visible(str(grew['holder']))}" if grew.get("holder") else ""
+    return f"; {visible(str(grew['type']))} grew by {human_bytes(grew['bytes'])}{held}"
 
 
 def closing_lines(record: Mapping[str, Any], run_path: str | None) -> list[str]:

@@ -165,7 +165,7 @@ def _document(outcome: Any) -> dict[str, Any]:
 
 def _text(outcome: Any) -> str:
     """What came out, for people: a few lines."""
-    from supervisor.console import printable
+    from supervisor.analysis.text import visible
     from supervisor.quantities import human_duration
 
     lines = []
@@ -180,8 +180,8 @@ def _text(outcome: Any) -> str:
                 f"{result.get('used_rate_hz', 0):.4g} Hz over {human_duration(result.get('seconds', 0.0))}"
             )
         lines += [
-            f"  {each['share'] * 100:5.1f} %  {printable(each['function'])}"
-            + (f"  {printable(each['file'])}:{each['line'] or ''}".rstrip(":") if each["file"] else "")
+            f"  {each['share'] * 100:5.1f} %  {visible(each['function'])}"
+            + (f"  {visible(each['file'])}:{each['line'] or ''}".rstrip(":") if each["file"] else "")
             for each in result.get("top", ())
         ]
         asked, used = result.get("asked_rate_hz", 0), result.get("used_rate_hz", 0)
@@ -190,15 +190,15 @@ def _text(outcome: Any) -> str:
     lines += [f"guard: {kind}: {why}" for kind, why in outcome.absent.items()]
     summaries = [path for path in outcome.files if path.endswith(".md")]
     if outcome.moved:
-        lines.append(f"guard: evidence is not where it was wanted: {printable(outcome.moved)}")
+        lines.append(f"guard: evidence is not where it was wanted: {visible(outcome.moved)}")
     if outcome.output:
-        lines.append(f"guard: written to {printable(outcome.output)}")
-    lines += [f"guard: read {printable(summary)}" for summary in summaries]
+        lines.append(f"guard: written to {visible(outcome.output)}")
+    lines += [f"guard: read {visible(summary)}" for summary in summaries]
     return "".join(line + "\n" for line in lines)
 
 
 def _heap(pid: int, result: dict[str, Any]) -> str:
-    from supervisor.console import printable
+    from supervisor.analysis.text import visible
     from supervisor.quantities import human_bytes
 
     line = f"guard: heap-profile of {pid} ({result.get('engine', '')}): "
@@ -210,8 +210,8 @@ def _heap(pid: int, result: dict[str, Any]) -> str:
         return line + f"{human_bytes(result['bytes'])} held" + (f"; no heap snapshot: {skipped}" if skipped else "")
     if not grew:
         return line + f"{result.get('samples', 0):,} objects looked at; no type grew beyond chance"
-    holder = f", held by {printable(grew['holder'])}" if grew["holder"] else ""
-    return line + f"{printable(grew['type'])} grew most, by {human_bytes(grew['bytes'])}{holder}"
+    holder = f", held by {visible(grew['holder'])}" if grew["holder"] else ""
+    return line + f"{visible(grew['type'])} grew most, by {human_bytes(grew['bytes'])}{holder}"
 
 
 def _write(fd: int, text: str) -> None:

@@ -14,8 +14,8 @@ What is read may be half-written, missing, copied from another machine or made b
 the type its record says or is None; numbers are finite; nothing is followed through a link, and only regular files are
 opened (a FIFO would wait for ever); sizes are bounded. What could not be read is a sentence in `problems`, never an
 exception: only a run that can't be found at all is one (UsageError). Texts are as found, control characters and all:
-show them through `analysis.text.visible` or `console.printable`, escape them in HTML. Evidence is looked for beside
-the run's folder, not at the paths in its record, which are those of the machine it ran on.
+show them through `analysis.text.visible`, escape them in HTML. Evidence is looked for beside the run's folder, not at
+the paths in its record, which are those of the machine it ran on.
 """
 
 from __future__ import annotations

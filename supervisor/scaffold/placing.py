@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from supervisor import files
-from supervisor.console import printable
+from supervisor.analysis.text import visible
 from supervisor.errors import UsageError
 
 MOST_BYTES = 1 << 20
@@ -41,7 +41,7 @@ def open_directory(path: str) -> int:
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise UsageError(
-            f"--directory {printable(path)} can't be used",
+            f"--directory {visible(path)} can't be used",
             why=os.strerror(error.errno or 0),
             hint="name a directory that exists",
         ) from None
@@ -129,7 +129,7 @@ def diff(planned: Planned, *, colour: bool, terminal: bool) -> str:
     for line in difflib.unified_diff(_lines(there), _lines(planned.text), old, new):
         body = line.rstrip("\n")
         if terminal:
-            body = "\t".join(map(printable, body.split("\t")))
+            body = "\t".join(map(visible, body.split("\t")))
         if colour:
             paint = _BOLD if line.startswith(("--- ", "+++ ")) and len(lines) < 2 else _COLOURS.get(line[0], "")
             body = f"{paint}{body}{_PLAIN}" if paint else body

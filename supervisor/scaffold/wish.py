@@ -7,7 +7,7 @@ import shlex
 from dataclasses import dataclass
 
 from supervisor import quantities
-from supervisor.console import printable
+from supervisor.analysis.text import visible
 from supervisor.errors import UsageError
 
 GUARD = "/opt/guard/bin/guard"  # where guard's Dockerfile puts it
@@ -42,7 +42,7 @@ def name_of(text: str) -> str:
     inner = set(_LETTERS) | {"-"}
     if not text or len(text) > _MOST_NAME or not set(text) <= inner or text[0] not in _LETTERS or text[-1] == "-":
         raise UsageError(
-            f"--name {printable(text[:80])!r}: not accepted",
+            f"--name {visible(text[:80])!r}: not accepted",
             why=f"it takes small letters, digits and inner dashes, {_MOST_NAME} at most, as Kubernetes does",
             hint="guard init --name app ...",
         )
@@ -54,16 +54,16 @@ def reference(option: str, text: str) -> str:
     plain = text.isascii() and text.isprintable() and not set(text) & set(" $\"'\\`")
     if not text or len(text) > 300 or not plain or text[0] in "-#":
         raise UsageError(
-            f"{option} {printable(text[:80])!r}: not accepted", why="it takes a name without spaces, quotes and $"
+            f"{option} {visible(text[:80])!r}: not accepted", why="it takes a name without spaces, quotes and $"
         )
     return text
 
 
 def command_of(text: str) -> tuple[str, ...]:
     """The words of a command line; no shell is started for it. Raises UsageError."""
-    if printable(text) != text:
+    if visible(text) != text:
         raise UsageError(
-            f"--command {printable(text[:80])!r}: not accepted", why="it has control characters or marks that hide text"
+            f"--command {visible(text[:80])!r}: not accepted", why="it has control characters or marks that hide text"
         )
     try:
         words = tuple(shlex.split(text))
@@ -76,9 +76,9 @@ def command_of(text: str) -> tuple[str, ...]:
 
 def directory_of(text: str) -> str:
     """A directory's absolute path that a unit can name. Raises UsageError."""
-    if printable(text) != text or text[-1] in " \\":
+    if visible(text) != text or text[-1] in " \\":
         raise UsageError(
-            f"{printable(text[-200:])!r} can't be named in a unit", why="it has characters that end or hide a line"
+            f"{visible(text[-200:])!r} can't be named in a unit", why="it has characters that end or hide a line"
         )
     return text
 
@@ -88,7 +88,7 @@ def memory_of(text: str) -> int:
     try:
         return quantities.parse_size(text, quantities.MEGABYTE)
     except quantities.BadValue as error:
-        raise UsageError(f"--memory {printable(text[:80])!r}: not accepted", why=f"it takes {error}") from None
+        raise UsageError(f"--memory {visible(text[:80])!r}: not accepted", why=f"it takes {error}") from None
 
 
 def sized(size_bytes: int, mebibytes: str, plain: str = "") -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from supervisor.console import line, printable
+from supervisor.console import line
 
 HEAD = {"timestamp": "t", "level": "info"}
 CHANGE: dict[str, Any] = {
@@ -18,7 +18,7 @@ CHANGE: dict[str, Any] = {
 def test_a_change_of_state() -> None:
     shown = line(CHANGE)
     assert shown.startswith("guard 🟡 ok → warning: 134 MB, threshold 128 MB of rss; second sample")
-    assert "\x1b" not in shown and "\n" not in shown and "; 7 () Z\\n" in shown
+    assert "\x1b" not in shown and "\n" not in shown and "; 7 () Z\\x0a" in shown
     assert line({**CHANGE, "metric": "cgroup"}).startswith("guard 🟡 ok → warning: 140 MB, threshold 128 MB of cgroup")
 
 
@@ -73,4 +73,4 @@ def test_short_lines(event: dict[str, Any], shown: str) -> None:
 
 
 def test_bidi_marks_are_shown_not_obeyed() -> None:
-    assert printable("a\u202eb") == "a\\u202eb"
+    assert line({**HEAD, "event": "a.b", "name": "a\u202eb"}) == "guard a.b name=a\\u202eb"

@@ -156,7 +156,7 @@ def test_a_diff_for_a_terminal_moves_no_cursor(tmp_path: Path) -> None:
     (each, _) = call(tmp_path, "compose").done[1]
     shown = placing.diff(each, colour=False, terminal=True)
     assert all(line.replace("\t", "").isprintable() for line in shown.split("\n"))
-    assert "-\\x1b]0;title\\x07\\x1b[2J\\xff\\u202e hidden\\r" in shown
+    assert "-\\x1b]0;title\\x07\\x1b[2J\\xff\\u202e hidden\\x0d" in shown
     assert "\n-last line\n\\ No newline at end of file\n" in shown
     coloured = placing.diff(each, colour=True, terminal=True).split("\n")
     assert coloured[0].startswith("\033[1m--- ") and coloured[3].startswith("\033[31m-")
