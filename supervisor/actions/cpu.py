@@ -6,17 +6,19 @@ Recorded in slices, each put in place as it ends, so that a killed container los
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
 import time
 from typing import Any
 
-from supervisor.actions import cpu_report
+from supervisor.actions import cpu_report, ways
 from supervisor.actions.slices import Slices
 from supervisor.actions.task import Task, Turn
+from supervisor.actions.trying import Samplers
 from supervisor.analysis import folded
 from supervisor.proc_tree import ProcTree
-from supervisor.profilers import engine, interpreter, matters, pace, recorder, runner, samplers
+from supervisor.profilers import engine, interpreter, matters, native, pace, recorder, runner
 from supervisor.profilers.failure import Failure
 
 SLICE_S = 3
@@ -27,8 +29,11 @@ HEAP_AGENT = "_guard_agent.py"  # a thread of guard's own in the target
 _AGENT_START = "/supervisor/agent/sitecustomize.py"
 _MOST_REASONS = 8
 _MOST_RATES = 200
+_OF_MACHINE_CODE = (pace.Way(False, False),)
 # Waiting doesn't help.
-_FINAL = ("py-spy-missing", "ptrace-refused", "python-unsupported", "python-free-threaded")
+_FINAL = (
+    "py-spy-missing", "ptrace-refused", "perf-refused", "no-headroom", "python-unsupported", "python-free-threaded"
+)  # fmt: skip
 
 
 def take(task: Task) -> dict[str, Any]:
@@ -52,6 +57,24 @@ def _too_short() -> Failure:
     return Failure("ended-too-soon", said, "give the command more to do, or profile many runs in one process")
 
 
+def once(pid: int, *, rate_hz: int, seconds: int) -> recorder.Piece:
+    """One slice of a Python with nothing special about it. Raises Failure."""
+    left = Samplers(ways.SAMPLERS[engine.PYTHON], recorder.Subject(pid), lambda told: None)
+    failed: Failure | None = None
+    while True:
+        chosen = left.next(failed)
+        plan = pace.Plan(chosen.ways(False)[0], rate_hz, 1, "")
+        try:
+            return chosen.record(pid, plan, seconds, recorder.Meter(plan, pace.Pace(rate_hz, None, 1.0, (plan.way,))))
+        except Failure as failure:
+            failed = failure
+
+
+def _samples_machine_code() -> bool:
+    """Whether machine code can be sampled here at all."""
+    return native.possible() or shutil.which("perf") is not None
+
+
 class Recording:
     """One profile as it is taken: `run` all of it, or `slice` by slice."""
 
@@ -62,19 +85,18 @@ class Recording:
         tracer = recorder.tracer(task.pid)
         nonblocking = self._nonblocking = self.was_stopped or bool(spec.get("nonblocking")) or bool(tracer)
         self.options = recorder.Options(**{name: bool(spec.get(name)) for name in recorder.Options.__slots__})
-        self._ways = ways = pace.ways(
+        self._ways = pace.ways(
             gil=self.options.gil, idle=self.options.idle, native=self.options.native, nonblocking=nonblocking
         )
-        if not spec.get("patient") and samplers.is_machine_code(task.pid, self.options):
-            ways = (pace.Way(False, False),)
-        self.pace = self._paced(ways)
+        is_native = not self.options.subprocesses and engine.of(task.pid) in engine.MACHINE_CODE
+        self.pace = self._paced(_OF_MACHINE_CODE if is_native and not spec.get("patient") else self._ways)
         self.slices = Slices(int(spec.get("max_samples", 50_000)))
         self.tally = Tally()
         self.reasons = [f"process {tracer} traces it already: it is sampled without stopping"] if tracer else []
         self.failure: Failure | None = None
         self.interrupted = False
         self.engine: recorder.Engine | None = None
-        self.samplers = samplers.Samplers([], self._note)
+        self.samplers: Samplers | None = None
         self._tree = ProcTree()
         self._pid = task.pid  # who is profiled: the process itself or, of a shell and the like, what that started
         self._native = self._works = False  # machine code, and that it isn't a wrapper that waits for another
@@ -128,7 +150,7 @@ class Recording:
         if not self._patient_until_s or interpreter.look(self.task.pid) is not None:
             self._pid = self.task.pid
             return True
-        machine_code = samplers.possible()
+        machine_code = _samples_machine_code()
         found = matters.look(self._tree, self.task.pid)
         now = next((each for each in found if each.pid == self._pid), None)
         if self._works and now is not None and (now.engine in engine.MACHINE_CODE) == self._native:
@@ -143,7 +165,8 @@ class Recording:
             raise Turn(chosen.pid)
         is_native = chosen.engine in engine.MACHINE_CODE
         if is_native != self._native:
-            self.pace = self._paced((pace.Way(False, False),) if is_native else self._ways)
+            self.pace = self._paced(_OF_MACHINE_CODE if is_native else self._ways)
+            self.engine = None  # whoever serves the one kind may take the other one's for his own
         self._native, self._works = is_native, False
         self._pid = chosen.pid
         return True
@@ -161,25 +184,23 @@ class Recording:
         return max(1, sum(process.threads for process in counted))
 
     def _record(self, seconds: float) -> recorder.Piece:
-        if self.engine is None or not self.engine.serves(self._pid):
+        if self.samplers is None or self.engine is None or not self.engine.serves(self._pid):
             room_bytes = self.task.spec.get("headroom_bytes")
-            makers = samplers.makers(self._pid, self.options, room_bytes, self.task.go_pprof)
-            self.samplers = samplers.Samplers(makers, self._note)
+            subject = recorder.Subject(self._pid, self.options, room_bytes, self.task.go_pprof)
+            self.samplers = ways.samplers(subject, self._note)
             self._use(self.samplers.next())
         while True:
             assert self.engine is not None
             try:
                 return self._slice(self.engine, seconds)
             except Failure as failure:
-                if self.engine.last_resort or failure.reason == "target-gone" or self._gone():
+                if failure.reason == "target-gone" or self._gone():
                     raise
-                self._use(self.samplers.next(failure, self.engine.name))
+                self._use(self.samplers.next(failure))
 
     def _use(self, engine: recorder.Engine) -> None:
         self.pace.allow(engine.ways(self._nonblocking), engine.start_s / SLICE_S)
         self.engine = engine
-        if engine.why:
-            self._note(engine.why)
 
     def _slice(self, engine: recorder.Engine, seconds: float) -> recorder.Piece:
         plan = self.pace.plan(self._threads())

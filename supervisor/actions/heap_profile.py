@@ -8,7 +8,7 @@ from typing import Any
 
 from supervisor.actions import heap_agent
 from supervisor.actions.heap_agent import Heap
-from supervisor.actions.task import Pass, Skip, Task, Turn
+from supervisor.actions.task import Pass, Task, Turn
 from supervisor.proc_tree import ProcTree
 from supervisor.profilers import agent, engine, matters, runner
 from supervisor.profilers.failure import Failure
@@ -49,14 +49,6 @@ def counted(heap: Heap) -> Heap:
         heap.count()
         heap.ask_holders()
     return heap
-
-
-def nothing(task: Task) -> dict[str, Any]:
-    """Who asked is told why there is nothing; in a run that isn't prepared for it, it is skipped. Raises Pass, Skip."""
-    why = task.passed[-1]
-    if "profile_mode" in task.spec:
-        raise why
-    raise Skip(why, "heap agent, sys.remote_exec", [entry for passed in task.passed for entry in passed.refused])
 
 
 def _find(task: Task) -> tuple[int, dict[str, Any]]:

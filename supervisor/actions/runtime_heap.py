@@ -10,8 +10,8 @@ from supervisor.actions import cpu_report, heap_report
 from supervisor.actions.task import Skip, Task
 from supervisor.analysis import folded, markdown
 from supervisor.proc_tree import PAGE_BYTES
-from supervisor.profilers import dotnet, gopprof, samplers
-from supervisor.profilers.failure import Failure
+from supervisor.profilers import dotnet, gopprof
+from supervisor.profilers.failure import Failure, no_headroom
 from supervisor.quantities import human_bytes, human_percent
 
 # A collection before makes the profile true of now; of a large heap it takes the program's processors for long.
@@ -60,7 +60,7 @@ def of_dotnet(task: Task) -> dict[str, Any]:
     headroom = task.spec.get("headroom_bytes")
     needs = max(_GCDUMP_ROOM_BYTES, _rss_bytes(task.pid) // _GCDUMP_SHARE)
     if headroom is not None and headroom < needs:
-        raise _skip(samplers.no_headroom(headroom, needs, "the walk over its heap"), ".NET")
+        raise _skip(no_headroom(headroom, needs, "the walk over its heap"), ".NET")
     try:
         types = dotnet.histogram(task.pid)
     except Failure as failure:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 from supervisor import cgroup, facts, files, installing, launch, libc, sample, store
-from supervisor.actions import growth, mappings, stacks
+from supervisor.actions import cpu, growth, mappings, stacks
 from supervisor.actions.task import Task
 from supervisor.analysis.text import counted
 from supervisor.doctor import runtimes, tools
@@ -25,7 +25,6 @@ from supervisor.profilers import (
     pyspy,
     remote,
     runner,
-    samplers,
 )
 from supervisor.profilers.syscalls import SyscallTrap
 from supervisor.quantities import human_bytes
@@ -180,7 +179,7 @@ def dump_lent(scene: Scene) -> Verdict:
 
 def profile(scene: Scene) -> Verdict:
     """A CPU profile of one second."""
-    piece = samplers.record(scene.pid, rate_hz=100, seconds=1)
+    piece = cpu.once(scene.pid, rate_hz=100, seconds=1)
     return works(f"{piece.samples} samples in 1 s, {piece.errors} errors, by {piece.engine}")
 
 

@@ -5,8 +5,8 @@
 - Stacks and samples: `pyspy`, `stdlib` (3.15's own), `native` and `elf` (machine code, unwound), `native_cpu`, `java`,
   `kernel` (where any thread waits). `pace` plans the next slice of a profile by what samples cost, `recorder` runs it;
   `pyspy_cpu` and `stdlib_cpu` are Python's.
-- `samplers` has the order of CPU profilers for a process; `perf`, `go_cpu` with `gopprof`, `rbspy`, `dotnet` are a tool
-  each.
+- `perf`, `go_cpu` with `gopprof`, `rbspy`, `dotnet` are a tool each. Which of all these samples a process: see
+  `actions.ways`.
 - Growth: `faults` catches a thread at the page fault that takes memory (a perf event counts faults and sends a signal
   that guard's tracer swallows), `syscalls` at the system call, where that is refused; `traps` chooses.
 - Heap: `agent` asks what was prepared at launch, `remote` and `runtime` visit a 3.14+ that wasn't, `memray` attaches.

@@ -25,7 +25,6 @@ from supervisor.profilers.tool import Tool
 
 Histogram = dict[str, tuple[int, int]]  # by type: instances, bytes
 
-TRACE_BYTES = 512 << 20  # dotnet-trace: a .NET itself, which converts all of it in memory
 _BUFFER_MIB = 16  # in the target; 256 unasked
 _SCRATCH = "guard-dotnet-"
 _STALE_S = 3600.0
@@ -194,11 +193,12 @@ class Trace(recorder.Engine):
     """dotnet-trace, a slice at a time: the runtime itself samples its managed stacks. Raises Failure."""
 
     name = TRACE.name
+    needs_bytes = 512 << 20  # it is a .NET itself, which converts all of it in memory
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, subject: recorder.Subject) -> None:
         self.program = TRACE.find()
-        self._folder = check(pid)
-        self._pid = pid
+        self._folder = check(subject.pid)
+        self._pid = subject.pid
 
     def ways(self, nonblocking: bool) -> tuple[pace.Way, ...]:
         """The runtime stops its threads."""

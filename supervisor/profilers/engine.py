@@ -22,10 +22,10 @@ class Facts:
     """What tells: the path of the `program` ("" where it can't be read), the `command`, names of mapped `libraries`.
 
     Of the libraries only those that tell are needed: libpython, libnode, libjvm and libcoreclr. `go`: the program has
-    what Go's linker writes; `holds_python`: CPython is linked into it.
+    what Go's linker writes; `holds_python`: CPython is linked into it; `readable`: what it maps may be read.
     """
 
-    __slots__ = ("command", "go", "holds_python", "libraries", "program")
+    __slots__ = ("command", "go", "holds_python", "libraries", "program", "readable")
 
     def __init__(
         self,
@@ -35,12 +35,14 @@ class Facts:
         *,
         go: bool = False,
         holds_python: bool = False,
+        readable: bool = True,
     ) -> None:
         self.program = program
         self.command = command
         self.libraries = libraries
         self.go = go
         self.holds_python = holds_python
+        self.readable = readable
 
 
 def choose(facts: Facts) -> str:
@@ -80,14 +82,17 @@ def look(pid: int) -> Facts:
             words = file.read(_MOST_WORD).split(b"\0")[:-1]
     except OSError:
         words = []
+    readable, mapped = True, set()
     try:
         with open(f"/proc/{pid}/maps", "rb") as file:
             mapped = {line.rstrip(b"\n").rpartition(b"/")[2] for line in file if any(word in line for word in _TELLING)}
+    except PermissionError:
+        readable = False
     except OSError:
-        mapped = set()
+        pass
     names = tuple(sorted(map(os.fsdecode, mapped)))
     go = not names and _named(program) == OTHER and _is_go(pid)
-    found = Facts(program, tuple(map(os.fsdecode, words)), names, go=go)
+    found = Facts(program, tuple(map(os.fsdecode, words)), names, go=go, readable=readable)
     if program and choose(found) == OTHER:
         found.holds_python = _holds_python(pid)
     return found

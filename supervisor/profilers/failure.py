@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from supervisor import sooner
+from supervisor.quantities import human_bytes
 
 
 class Failure(Exception):
@@ -18,3 +19,10 @@ class Failure(Exception):
 def gone(pid: int, said: str = "") -> Failure:
     """The process ended, or another has its pid by now."""
     return Failure("target-gone", said or f"process {pid} is gone", sooner.HINT)
+
+
+def no_headroom(left_bytes: int, needed_bytes: int, what: str) -> Failure:
+    """The memory limit leaves less than `what` may take."""
+    left, needed = human_bytes(left_bytes), human_bytes(needed_bytes)
+    said = f"{left} are left below the limit, and {what} may take {needed}"
+    return Failure("no-headroom", said, "guard run --warning 50% -- COMMAND")

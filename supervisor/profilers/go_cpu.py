@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from supervisor.profilers import gopprof, pace, recorder
+from supervisor.profilers.failure import Failure
 
 _SLACK_S = 5.0
 
@@ -12,9 +13,11 @@ class GoProfile(recorder.Engine):
 
     name = "pprof"
 
-    def __init__(self, pid: int, wanted: str) -> None:
-        self._pid = pid
-        self._source = gopprof.find(pid, wanted)
+    def __init__(self, subject: recorder.Subject) -> None:
+        if not subject.go_pprof:
+            raise Failure("pprof-missing", "", gopprof.HINT)
+        self._pid = subject.pid
+        self._source = gopprof.find(subject.pid, subject.go_pprof)
 
     def ways(self, nonblocking: bool) -> tuple[pace.Way, ...]:
         """The program samples itself."""

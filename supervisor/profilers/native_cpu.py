@@ -7,7 +7,7 @@ import time
 
 from supervisor import cgroup
 from supervisor.analysis import folded
-from supervisor.profilers import engine, faults, kernel, native, pace, permission, recorder, runner
+from supervisor.profilers import engine, faults, kernel, native, pace, perf, permission, recorder, runner
 from supervisor.profilers.failure import Failure, gone
 
 _STOP_S = 0.02
@@ -19,8 +19,10 @@ class Native(recorder.Engine):
 
     name = "native stacks"
 
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
+    def __init__(self, subject: recorder.Subject) -> None:
+        if not native.possible():
+            raise Failure("unwinder-missing", "guard's own unwinder is for x86-64 only", perf.INSTALL)
+        self._pid = pid = subject.pid
         self._program = engine.look(pid).program
         try:
             self._reader = native.Reader(pid)

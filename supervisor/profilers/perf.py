@@ -16,7 +16,6 @@ from supervisor.profilers import native, pace, permission, recorder, runner
 from supervisor.profilers.tool import Tool
 
 INSTALL = "apt-get install linux-perf (Debian), linux-tools-generic (Ubuntu), perf (Fedora, Arch, Alpine)"
-NEEDS_BYTES = 128 << 20  # what it has mapped of samples, and the symbols of all that it reads
 _RATE_HZ = 99
 _SLACK_S = 10.0  # perf reads what the machine has mapped before and after
 _SCRIPT_S = 30.0
@@ -110,8 +109,9 @@ class Perf(recorder.Engine):
     """perf record and perf script, a slice at a time. Raises Failure."""
 
     name = "perf"
+    needs_bytes = 128 << 20  # what it has mapped of samples, and the symbols of all that it reads
 
-    def __init__(self) -> None:
+    def __init__(self, subject: recorder.Subject) -> None:
         self.program = TOOL.find()
 
     def ways(self, nonblocking: bool) -> tuple[pace.Way, ...]:

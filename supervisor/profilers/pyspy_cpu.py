@@ -13,12 +13,10 @@ class PySpy(recorder.Engine):
     """py-spy: any Python up to the newest it knows."""
 
     name = "py-spy record"
-    last_resort = True
 
-    def __init__(self, options: recorder.Options, why: str | None = None) -> None:
+    def __init__(self, subject: recorder.Subject) -> None:
         self.program = pyspy.find()
-        self.why = why
-        self._options = options
+        self._options = options = subject.options
         self._extra = [f"--{name}" for name in ("idle", "native", "subprocesses", "threads") if getattr(options, name)]
 
     def ways(self, nonblocking: bool) -> tuple[pace.Way, ...]:

@@ -109,7 +109,7 @@ class Rbspy(recorder.Engine):
 
     name = "rbspy"
 
-    def __init__(self) -> None:
+    def __init__(self, subject: recorder.Subject) -> None:
         self.program = TOOL.find()
 
     def ways(self, nonblocking: bool) -> tuple[pace.Way, ...]:

@@ -15,17 +15,36 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class Engine:
-    """A profiler that records slices; `last_resort`: none that is tried after it gives more.
+class Subject:
+    """Who is sampled: the process, what of it, the `room_bytes` that its memory limit leaves, where a Go tells itself.
 
-    `why`: why it is this one and not the one that is tried first. `start_s`: processor time that its start takes,
-    beyond what the pace leaves room for.
+    See `Task.go_pprof`; no room is known where it is None.
+    """
+
+    __slots__ = ("go_pprof", "options", "pid", "room_bytes")
+
+    def __init__(
+        self, pid: int, options: Options | None = None, room_bytes: int | None = None, go_pprof: str = ""
+    ) -> None:
+        self.pid = pid
+        self.options = options or Options()
+        self.room_bytes = room_bytes
+        self.go_pprof = go_pprof
+
+
+class Engine:
+    """A profiler that records slices. Raises Failure where it can't for this subject: see `actions.trying`.
+
+    `start_s`: processor time that its start takes, beyond what the pace leaves room for. `needs_bytes`: memory that it
+    may take below the target's limit.
     """
 
     name = ""
-    last_resort = False
-    why: str | None = None
     start_s = 0.0
+    needs_bytes = 0
+
+    def __init__(self, subject: Subject) -> None:
+        raise NotImplementedError
 
     def ways(self, nonblocking: bool) -> tuple[pace.Way, ...]:
         """How it can take samples, the most truthful first."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from supervisor.profilers import interpreter, lent, pace, recorder, stdlib
 from supervisor.profilers.failure import Failure
 
+_MISSING = f"{stdlib.ENGINE}-missing"
+
 
 class Stdlib(recorder.Engine):
     """The standard library's own, from Python 3.15 on."""
@@ -12,9 +14,15 @@ class Stdlib(recorder.Engine):
     name = stdlib.ENGINE
     start_s = stdlib.START_S
 
-    def __init__(self, found: interpreter.Interpreter, options: recorder.Options) -> None:
+    def __init__(self, subject: recorder.Subject) -> None:
+        found = interpreter.look(subject.pid)
+        if found is None or not stdlib.reads(found):
+            raise Failure(_MISSING, "", "")
+        why = _why_not(subject, found)
+        if why is not None:
+            raise Failure(_MISSING, why, "")
         self._found = found
-        self._options = options
+        self._options = subject.options
 
     def ways(self, nonblocking: bool) -> tuple[pace.Way, ...]:
         """It never stops the target."""
@@ -58,15 +66,12 @@ class Stdlib(recorder.Engine):
         return piece
 
 
-def why_not(pid: int, found: interpreter.Interpreter, options: recorder.Options, room_bytes: int | None) -> str | None:
-    """Why it isn't taken for a process whose interpreter brings it; None where it can be.
-
-    `room_bytes`: what the process's memory limit leaves.
-    """
-    if options.subprocesses:
+def _why_not(subject: recorder.Subject, found: interpreter.Interpreter) -> str | None:
+    """Why the profiler that the interpreter brings isn't taken; None where it can be."""
+    if subject.options.subprocesses:
         return "it writes one file a process"
-    if options.native:
+    if subject.options.native:
         return "it has no frames of machine code"
-    if lent.of(pid) is not None:
+    if lent.of(subject.pid) is not None:
         return "only the watcher may read the target"
-    return stdlib.hindered(pid, found.program, room_bytes)
+    return stdlib.hindered(subject.pid, found.program, subject.room_bytes)

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from supervisor.profilers import lent, pyspy, runner, samplers
+from supervisor.actions import cpu
+from supervisor.profilers import lent, pyspy, runner
 
 pytestmark = pytest.mark.integration
 
@@ -108,7 +109,7 @@ def test_a_cpu_profile_comes_through_it(monkeypatch: pytest.MonkeyPatch) -> None
         with open(f"/proc/{process.pid}/mem", "rb") as memory:
             loan = lent.Lent(process.pid, memory.fileno())
             monkeypatch.setitem(lent._known, process.pid, loan)
-            piece = samplers.record(process.pid, rate_hz=100, seconds=1)
+            piece = cpu.once(process.pid, rate_hz=100, seconds=1)
         process.kill()
     assert piece.plan.way.nonblocking
     assert piece.plan.rate_hz < 100

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from supervisor.actions import stacks
+from supervisor.actions import stacks, ways
 from supervisor.analysis import folded
-from supervisor.profilers import interpreter, pace, recorder, samplers, unwinder
+from supervisor.profilers import interpreter, pace, recorder, unwinder
 from supervisor.profilers.failure import Failure
 from tests import newer_python
 from tests.integration.conftest import guard
@@ -111,7 +111,7 @@ def test_options_of_315(tmp_path: Path, option: str, engine: str) -> None:
     program = newer_python.program("3.15")
     with busy(program, tmp_path) as process:
         options = recorder.Options(**{option: True})
-        chosen = samplers.of_python(process.pid, options)
+        chosen = ways.samplers(recorder.Subject(process.pid, options), print).next()
         assert chosen.name == engine
         plan = pace.Plan(chosen.ways(False)[0], 50, 3, "")
         meter = recorder.Meter(plan, pace.Pace(50, None, 2.0, (plan.way,)))
@@ -128,7 +128,7 @@ def test_options_of_315(tmp_path: Path, option: str, engine: str) -> None:
 def test_a_target_that_ends_midway(tmp_path: Path) -> None:
     program = newer_python.program("3.15")
     with busy(program, tmp_path) as process:
-        chosen = samplers.of_python(process.pid, recorder.Options())
+        chosen = ways.samplers(recorder.Subject(process.pid), print).next()
         plan = pace.Plan(chosen.ways(False)[0], 50, 3, "")
 
         class Ender(recorder.Meter):
@@ -160,9 +160,12 @@ def test_where_its_own_profiler_fails_py_spy_is_taken(tmp_path: Path) -> None:
         assert "profiling.sampling gave nothing (profiler-failed: ModuleNotFoundError" in meta["rate_reason"]
         assert "add_numbers" in path.read_text()
         os.unlink(program)
-        assert samplers.of_python(process.pid, recorder.Options()).why == (
-            "not by profiling.sampling: the target's interpreter was replaced or deleted since it started"
-        )
+        told: list[str] = []
+        assert ways.samplers(recorder.Subject(process.pid), told.append).next().name == "py-spy record"
+        assert told == [
+            "not by profiling.sampling: the target's interpreter was replaced or deleted since it started "
+            "(profiling.sampling-missing)"
+        ]
 
 
 @pytest.mark.parametrize("version", newer_python.VERSIONS)

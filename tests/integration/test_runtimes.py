@@ -17,9 +17,8 @@ from typing import Any
 import pytest
 
 from supervisor.analysis import folded
-from supervisor.profilers import dotnet, engine, gopprof, perf, samplers
+from supervisor.profilers import dotnet, engine, gopprof, perf
 from supervisor.profilers.failure import Failure
-from supervisor.profilers.recorder import Options
 from tests.integration import assembly
 from tests.integration.driving import until
 from tests.integration.stepping import order, tracer_of
@@ -187,11 +186,9 @@ def test_perf_of_machine_code(leaky_busy: str) -> None:
     from supervisor.profilers import pace, recorder
 
     with running([leaky_busy]) as (process, _):
-        order_ = samplers.makers(process.pid, Options())
-        assert order_[-1] is perf.Perf
         paces = pace.Pace(200, None, 1.0, (pace.Way(True, False),))
         plan = paces.plan(1)
-        piece = perf.Perf().record(process.pid, plan, 1.0, recorder.Meter(plan, paces))
+        piece = perf.Perf(recorder.Subject(process.pid)).record(process.pid, plan, 1.0, recorder.Meter(plan, paces))
     busy = folded.by_function(piece.counts)[0]
     assert busy.function == "hash_rows" and piece.samples > 20, piece.counts
     assert any("main" in stack and "hash_rows" in stack for stack in piece.counts)

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from supervisor.actions import ways
+from supervisor.actions import trying, ways
 from supervisor.actions.task import Pass, Skip, Task, Turn
-from supervisor.profilers import engine
+from supervisor.actions.trying import Ways
+from supervisor.profilers import engine, recorder
+from supervisor.profilers.engine import Facts
 from supervisor.profilers.failure import Failure
 
 
@@ -105,7 +107,7 @@ def test_a_turn_goes_by_the_other_process_s_engine(monkeypatch: pytest.MonkeyPat
         raise Turn(7)
 
     set_ways(monkeypatch, best=passing("first"), second=turns, of_node=lambda given: {"aimed": given.aimed})
-    monkeypatch.setattr(ways.engine, "of", lambda pid: engine.NODE if pid == 7 else engine.PYTHON)
+    monkeypatch.setattr(engine, "look", lambda pid: Facts("/usr/bin/node" if pid == 7 else "/usr/bin/python3"))
     given = task()
     assert ways.take(given) == {"aimed": 7}
     assert given.why() is None
@@ -114,3 +116,114 @@ def test_a_turn_goes_by_the_other_process_s_engine(monkeypatch: pytest.MonkeyPat
 def test_what_profiles_itself_is_only_taken_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_module("supervisor.actions.own_profile"), "cpu", lambda _: {"engine": "node"})
     assert ways.take(task("cpu-profile", own={"directory": "x"})) == {"engine": "node"}
+
+
+# -- the CPU profilers ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("names", ways.SAMPLERS.values(), ids=ways.SAMPLERS)
+def test_every_sampler_is_an_engine(names: tuple[str, ...]) -> None:
+    kinds = [Ways([name], "supervisor.profilers").next() for name in names]
+    assert all(issubclass(kind, recorder.Engine) and kind.name for kind in kinds)
+    assert set(ways.SAMPLERS) == {engine.PYTHON, *engine.MACHINE_CODE}
+
+
+@pytest.mark.parametrize(
+    ("facts", "options", "names"),
+    [
+        (Facts("/usr/bin/python3"), {}, ways.SAMPLERS[engine.PYTHON]),
+        (Facts("/srv/job", go=True), {}, ways.SAMPLERS[engine.GO]),
+        (Facts("/usr/bin/ruby", libraries=("libpython3.11.so.1.0",)), {}, ways.SAMPLERS[engine.RUBY]),
+        (Facts("/srv/job"), {}, ways.SAMPLERS[engine.OTHER]),
+        (Facts("/srv/job"), {"subprocesses": True}, ways.SAMPLERS[engine.PYTHON]),
+        (Facts("", ("/srv/job",), readable=False), {}, ways.SAMPLERS[engine.PYTHON]),
+        (Facts("/usr/bin/node"), {}, ways.SAMPLERS[engine.PYTHON]),  # it became one since: py-spy says what it isn't
+    ],
+)
+def test_who_samples_what(
+    monkeypatch: pytest.MonkeyPatch, facts: Facts, options: dict[str, bool], names: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(engine, "look", lambda pid: facts)
+    taken: list[Any] = []
+    monkeypatch.setattr(ways, "Samplers", lambda *given: taken.append(given))
+    ways.samplers(recorder.Subject(7, recorder.Options(**options)), print)
+    assert taken[0][0] == names
+
+
+class Missing(recorder.Engine):
+    name = "perf"
+
+    def __init__(self, subject: recorder.Subject) -> None:
+        raise Failure("perf-missing", "no perf on PATH", "install it")
+
+
+class Unasked(recorder.Engine):
+    name = "pprof"
+
+    def __init__(self, subject: recorder.Subject) -> None:
+        raise Failure("pprof-missing", "", "")
+
+
+class Refused(recorder.Engine):
+    name = "refused"
+
+    def __init__(self, subject: recorder.Subject) -> None:
+        pass
+
+
+class Large(Refused):
+    name = "large"
+    needs_bytes = 64 << 20
+
+
+def samplers(monkeypatch: pytest.MonkeyPatch, *kinds: type[recorder.Engine], room: int | None = None) -> Any:
+    for kind in kinds:
+        monkeypatch.setattr(recorder, kind.__name__, kind, raising=False)
+    told: list[str] = []
+    names = [f"recorder.{kind.__name__}" for kind in kinds]
+    return trying.Samplers(names, recorder.Subject(os.getpid(), room_bytes=room), told.append), told
+
+
+def test_one_after_the_other_until_one_gives_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    left, told = samplers(monkeypatch, Unasked, Missing, Refused, Large, Missing)
+    assert left.next().name == "refused"
+    assert left.next(Failure("ptrace-refused", "no", "do")).name == "large"
+    assert told == [
+        "not by perf: no perf on PATH (perf-missing)", "refused gave nothing (ptrace-refused: no)"
+    ]  # fmt: skip
+    with pytest.raises(Failure) as caught:  # the last one that isn't about what could be installed
+        left.next(Failure("large-failed", "oh", "look"))
+    assert (caught.value.reason, caught.value.hint) == ("large-failed", "look")
+    assert caught.value.said == "oh; before it ptrace-refused: no"
+    assert len(told) == 3  # that the last one gave nothing is what is raised
+
+
+def test_one_that_is_tried_again_is_told_by_its_last_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    left, told = samplers(monkeypatch, Refused)
+    left.next()
+    for reason in ("profiler-failed", "not-python"):
+        with pytest.raises(Failure) as caught:
+            left.next(Failure(reason, "oh", ""))
+        assert (caught.value.reason, caught.value.said) == (reason, "oh")
+    assert told == []
+
+
+def test_where_all_are_missing_the_last_one_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    left, told = samplers(monkeypatch, Unasked, Missing)
+    with pytest.raises(Failure, match="perf-missing"):
+        left.next()
+    assert told == []
+
+
+def test_one_that_there_is_no_room_for_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert samplers(monkeypatch, Large, room=64 << 20)[0].next().name == "large"
+    left, told = samplers(monkeypatch, Large, Refused, room=(64 << 20) - 1)
+    assert left.next().name == "refused"
+    assert told[0].startswith("not by large: 67.1 MB are left") and told[0].endswith("(no-headroom)")
+
+
+def test_a_java_s_cpu_is_not_profiled_and_that_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "look", lambda pid: Facts("/usr/bin/java", libraries=("libjvm.so",)))
+    result = ways.take(task("cpu-profile"))
+    assert (result["outcome"], result["reason"]) == ("skipped", "java-unsupported")
+    assert "jcmd" in result["hint"]

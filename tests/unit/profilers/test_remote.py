@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from supervisor.actions import heap_profile, heap_remote
+from supervisor.actions import heap_remote, nothing
 from supervisor.actions.task import Pass, Skip, Task
 from supervisor.agent import _guard_visit
 from supervisor.profilers import remote, runner, runtime
@@ -70,7 +70,7 @@ def test_without_room_or_leave_nothing_is_looked_into(tmp_path: Path, monkeypatc
         assert caught.value.reason == reason and "without a heap agent; sys.remote_exec: " in caught.value.said
         with pytest.raises(Skip):  # in a run; who asked for it gets an error
             task.passed.append(caught.value)
-            heap_profile.nothing(task)
+            nothing.heap(task)
 
 
 class Runtime:

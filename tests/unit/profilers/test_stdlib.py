@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from supervisor.actions import ways
 from supervisor.analysis import folded
-from supervisor.profilers import interpreter, recorder, samplers, stdlib
+from supervisor.profilers import interpreter, recorder, stdlib
 
 
 @pytest.mark.parametrize(
@@ -57,23 +58,30 @@ def test_it_is_the_engine_from_315_on(version: tuple[int, int] | None, taken: bo
     assert stdlib.reads(interpreter.Interpreter("/usr/bin/python3", version, False)) is taken
 
 
+def chosen(options: recorder.Options | None = None, room_bytes: int | None = None) -> tuple[recorder.Engine, list[str]]:
+    """The engine for this process, and what is told of the one before it."""
+    told: list[str] = []
+    return ways.samplers(recorder.Subject(os.getpid(), options, room_bytes), told.append).next(), told
+
+
 def test_the_engine_for_a_process_of_this_python_is_py_spy() -> None:
-    assert samplers.of_python(os.getpid(), recorder.Options()).name == "py-spy record"
+    engine, told = chosen()
+    assert (engine.name, told) == ("py-spy record", [])
 
 
 def test_the_engine_for_315(monkeypatch: pytest.MonkeyPatch) -> None:
     newer = interpreter.Interpreter(os.readlink("/proc/self/exe"), (3, 15), False)
     monkeypatch.setattr(interpreter, "look", lambda pid: newer)
-    chosen = samplers.of_python(os.getpid(), recorder.Options())
-    assert (chosen.name, chosen.why) == ("profiling.sampling", None)
-    assert [way.nonblocking for way in chosen.ways(False)] == [True, True]
+    engine, told = chosen()
+    assert (engine.name, told) == ("profiling.sampling", [])
+    assert [way.nonblocking for way in engine.ways(False)] == [True, True]
 
 
 @pytest.mark.parametrize(
     ("options", "room", "why"),
     [
-        ({"subprocesses": True}, None, "one file a process"),
-        ({"native": True}, None, "no frames of machine code"),
+        ({"subprocesses": True}, None, "it writes one file a process"),
+        ({"native": True}, None, "it has no frames of machine code"),
         ({}, 8 << 20, "headroom of 8.39 MB"),
     ],
 )
@@ -82,9 +90,9 @@ def test_what_it_does_not_do_is_py_spys(
 ) -> None:
     newer = interpreter.Interpreter(os.readlink("/proc/self/exe"), (3, 15), False)
     monkeypatch.setattr(interpreter, "look", lambda pid: newer)
-    chosen = samplers.of_python(os.getpid(), recorder.Options(**options), room)
-    assert chosen.name == "py-spy record"
-    assert why in str(chosen.why)
+    engine, told = chosen(recorder.Options(**options), room)
+    assert engine.name == "py-spy record"
+    assert len(told) == 1 and told[0].startswith(f"not by profiling.sampling: {why}")
 
 
 def test_an_interpreter_that_was_replaced_is_not_run(tmp_path: Path) -> None:

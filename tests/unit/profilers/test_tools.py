@@ -18,11 +18,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.actions import runtime_heap
+from supervisor.actions import runtime_heap, ways
 from supervisor.actions.task import Skip, Task
+from supervisor.actions.trying import Samplers
 from supervisor.analysis import folded
 from supervisor.analysis.reading import FormatError
-from supervisor.profilers import dotnet, engine, pace, perf, rbspy, recorder, runner, samplers, stdlib
+from supervisor.profilers import dotnet, engine, pace, perf, rbspy, recorder, runner, stdlib
 from supervisor.profilers.failure import Failure
 
 PERF = """\
@@ -182,6 +183,9 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+ME = recorder.Subject(os.getpid())
+
+
 def one_slice(engine: recorder.Engine) -> recorder.Piece:
     pace_ = pace.Pace(100, None, 1.0, (pace.Way(True, False),))
     plan = pace_.plan(1)
@@ -190,7 +194,7 @@ def one_slice(engine: recorder.Engine) -> recorder.Piece:
 
 def test_rbspy_is_run_as_it_wants_to_be(tools: Path) -> None:
     stand_in(tools, "rbspy", """while [ "$1" != --file ]; do shift; done; echo '<main> - /srv/app.rb:9 4' > "$2" """)
-    piece = one_slice(rbspy.Rbspy())
+    piece = one_slice(rbspy.Rbspy(ME))
     assert piece.counts == {"<main> (/srv/app.rb:9)": 4} and piece.engine == "rbspy"
 
 
@@ -216,7 +220,7 @@ def test_perf_leaves_no_file(tools: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(os, "environ", dict(os.environ))
     monkeypatch.setattr(tempfile, "mkdtemp", None)
     stand_in(tools, "perf", PERF_STAND_IN.replace("%s", "exit 0"))
-    assert one_slice(perf.Perf()).counts == {"main (/srv/x)": 1}
+    assert one_slice(perf.Perf(ME)).counts == {"main (/srv/x)": 1}
 
 
 def test_an_interrupted_perf_is_not_waited_for_long(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,7 +236,7 @@ def test_an_interrupted_perf_is_not_waited_for_long(tools: Path, monkeypatch: py
 
     monkeypatch.setattr(runner, "run", interrupted)
     with pytest.raises(runner.Interrupted):
-        one_slice(perf.Perf())
+        one_slice(perf.Perf(ME))
 
 
 def test_what_a_killed_worker_left_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,41 +269,23 @@ def test_what_a_killed_worker_left_is_swept(tmp_path: Path, monkeypatch: pytest.
 def test_faults_of_a_tool_are_named(tools: Path, script: str, reason: str) -> None:
     stand_in(tools, "rbspy", script)
     with pytest.raises(Failure, match=reason):
-        one_slice(rbspy.Rbspy())
+        one_slice(rbspy.Rbspy(ME))
 
 
 def test_a_tool_that_hangs_is_ended(tools: Path) -> None:
     stand_in(tools, "rbspy", "exec sleep 60")
     began_s = time.monotonic()
     with pytest.raises(Failure, match="rbspy-hung"):
-        one_slice(rbspy.Rbspy())
+        one_slice(rbspy.Rbspy(ME))
     assert time.monotonic() - began_s < 20
 
 
 def test_a_tool_that_is_taken_away_midway(tools: Path) -> None:
     stand_in(tools, "rbspy", "exit 0")
-    engine = rbspy.Rbspy()
+    engine = rbspy.Rbspy(ME)
     (tools / "rbspy").unlink()
     with pytest.raises(Failure, match="rbspy-missing"):
         one_slice(engine)
-
-
-def test_one_after_the_other_until_one_gives_something() -> None:
-    told: list[str] = []
-
-    def missing() -> recorder.Engine:
-        raise Failure("perf-missing", "no perf on PATH", "install it")
-
-    class Refused:
-        name = "refused"
-
-    left = samplers.Samplers([missing, Refused, missing], told.append)  # type: ignore[list-item]
-    assert left.next().name == "refused"
-    with pytest.raises(Failure, match="ptrace-refused"):  # the one that isn't about what could be installed
-        left.next(Failure("ptrace-refused", "no", "do"), "refused")
-    assert told == [
-        "another one gave nothing (perf-missing: no perf on PATH)", "refused gave nothing (ptrace-refused: no)"
-    ]  # fmt: skip
 
 
 def test_a_tool_is_looked_for_where_its_installer_puts_it(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -387,14 +373,19 @@ def test_a_tool_that_the_limit_leaves_no_room_for_is_not_started(
     tools: Path, monkeypatch: pytest.MonkeyPatch, which: str, needs_bytes: int, name: str
 ) -> None:
     stand_in(tools, name, "exit 0")
-    monkeypatch.setattr(engine, "of", lambda pid: which)
-    monkeypatch.setattr(samplers, "is_machine_code", lambda pid, options: True)
     monkeypatch.setattr(dotnet, "check", lambda pid: "/tmp")
-    made = samplers.makers(os.getpid(), recorder.Options(), needs_bytes)
-    assert made[0]().name == name and samplers.makers(os.getpid(), recorder.Options())[0]().name == name
-    made = samplers.makers(os.getpid(), recorder.Options(), needs_bytes - 1)
-    with pytest.raises(Failure, match="no-headroom"):
-        made[0]()
+    told: list[str] = []
+
+    def first(room_bytes: int | None) -> str:
+        return (
+            Samplers(ways.SAMPLERS[which], recorder.Subject(os.getpid(), room_bytes=room_bytes), told.append)
+            .next()
+            .name
+        )
+
+    assert first(None) == first(needs_bytes) == name and not told
+    assert first(needs_bytes - 1) != name
+    assert told[0].startswith(f"not by {name}: ") and told[0].endswith("(no-headroom)")
 
 
 def test_a_gcdump_needs_room_by_the_size_of_the_heap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
