@@ -176,6 +176,15 @@ class Sampler:
         self._dear = {self._dear_metric or "": total}
 
 
+def swap_bytes(pid: int) -> int:
+    """What of a process is swapped out; 0 where that can't be read."""
+    for line in (cgroup.read_text(f"/proc/{pid}/status") or "").splitlines():
+        name, _, rest = line.partition(":")
+        if name == "VmSwap":
+            return int(rest.split()[0]) * 1024
+    return 0
+
+
 def memory_detail(pid: int) -> dict[str, int]:
     """PSS, USS, swap and more of one process in bytes from smaps_rollup; empty when it can't be read.
 

@@ -28,25 +28,35 @@ _ENDING_S = 5.0
 _FIRST_S = 0.5
 _LONGEST_S = 30.0
 _MOST_CHAINS = 3
-_EXPLAINS = 0.3
-_TELLING_BYTES = 8 << 20
 _MOST_CENSUS_BYTES = 8 << 20
 _OBJECT_SHARE = 24  # one part in so many of a process's memory is what a list of all its objects takes
 
 
 class Census:
-    """A census with when it was taken and how large the process was. `sites`: bytes by tracemalloc's site."""
+    """A census with when it was taken and how large the process was. `sites`: bytes by tracemalloc's site.
 
-    def __init__(self, answer: dict[str, Any], at: float, rss_bytes: int, sites: dict[str, int] | None = None) -> None:
+    `swap_bytes`: what of it was swapped out, which its objects are in as well.
+    """
+
+    def __init__(
+        self, answer: dict[str, Any], at: float, rss_bytes: int, swap_bytes: int, sites: dict[str, int] | None = None
+    ) -> None:
         self.answer = answer
         self.at = at
         self.rss_bytes = rss_bytes
+        self.swap_bytes = swap_bytes
         self.sites = sites or {}
+
+    @property
+    def held_bytes(self) -> int:
+        """What the process held in all."""
+        return self.rss_bytes + self.swap_bytes
 
     def document(self, pid: int, start_ticks: int) -> dict[str, Any]:
         """As it is kept beside the report."""
         return {"schema_version": 1, "pid": pid, "start_ticks": start_ticks, "at": self.at,
-                "rss_bytes": self.rss_bytes, "sites": self.sites, "census": self.answer}  # fmt: skip
+                "rss_bytes": self.rss_bytes, "swap_bytes": self.swap_bytes,
+                "sites": self.sites, "census": self.answer}  # fmt: skip
 
 
 class Heap:
@@ -90,7 +100,7 @@ class Heap:
             sites = heap_sites.innermost(self.traces)
         process = sample.read_process(self.pid)
         rss = (process.rss_bytes if process else None) or self.rss_bytes
-        taken = Census(answer, time.time(), rss, sites)
+        taken = Census(answer, time.time(), rss, sample.swap_bytes(self.pid), sites)
         if self.first is None:
             self.first = taken
         else:
@@ -170,7 +180,8 @@ class Heap:
             try:
                 found = json.loads(data or b"")
                 if (found["pid"], found["start_ticks"]) == (self.pid, self.start_ticks):
-                    self.first = Census(found["census"], float(found["at"]), int(found["rss_bytes"]), found["sites"])
+                    sizes = int(found["rss_bytes"]), int(found["swap_bytes"])
+                    self.first = Census(found["census"], float(found["at"]), *sizes, found["sites"])
                     return True
             except (ValueError, KeyError, TypeError):
                 continue
@@ -188,20 +199,20 @@ class Heap:
         rows, grown = census.rows(newest.answer), self.grown()
         objects = int(newest.answer.get("objects", 0))
         looked_at = int(newest.answer.get("looked_at", 0))
-        gained = newest.rss_bytes - self.first.rss_bytes
+        gained = newest.held_bytes - self.first.held_bytes
         explained = census.total_bytes(newest.answer) - census.total_bytes(self.first.answer)
-        unexplained = self.last is not None and gained >= _TELLING_BYTES and explained < _EXPLAINS * gained
-        top = grown[0] if grown and not unexplained else None
+        doubt = self._doubt()
+        top = grown[0] if grown and not doubt else None
         seconds = newest.at - self.first.at
         basis = f"{looked_at:,} of {objects:,} objects"
-        notes = self._notes(top, unexplained, gained, explained)
+        notes = self._notes(top, doubt)
         notes.append(f"Counts and bytes are estimates from {basis}; no value was read, only types, sizes and names.")
         sections = [heap_report.types_section(rows), heap_report.modules_section(rows)]
         counts = heap_report.by_type(rows, self.chains, grown=False)
         title = f"Heap of process {self.pid}"
         if self.last is not None:
             sections.insert(0, heap_report.grew_section(grown, self.chains, seconds))
-            if grown:
+            if grown and doubt != "coarse":
                 counts = heap_report.by_type(grown, self.chains, grown=True)
                 title = f"What grew in process {self.pid}"
         if self.traces.get("sites"):
@@ -231,6 +242,7 @@ class Heap:
             "rss_bytes": newest.rss_bytes,
             "gained_bytes": gained,
             "explained_bytes": explained,
+            "doubt": doubt or None,
             "between_s": round(seconds, 3),
             "longest_stop_s": round(self.hold_s, 4),
             "grew": self._told(top) if top is not None else None,
@@ -253,19 +265,20 @@ class Heap:
         result = {key: facts[key] for key in ("engine", "engine_reason", "samples", "longest_stop_s", "grew")}
         return {**result, "top": heap_report.top(counts)}
 
-    def _notes(self, top: Row | None, unexplained: bool, gained: int, explained: int) -> list[str]:
+    def _doubt(self) -> str:
+        if self.first is None or self.last is None:
+            return ""
+        return census.doubt(self.first.answer, self.last.answer, (self.first.held_bytes, self.last.held_bytes))
+
+    def _notes(self, top: Row | None, doubt: str) -> list[str]:
         notes = []
+        if doubt:
+            notes.append(self._said(doubt))
         if top is not None:
             told = self._told(top)
             holder = f", held by `{told['holder']}`" if told["holder"] else ""
             notes.append(f"`{top.type}` grew most: {human_bytes(top.more_bytes)} in {top.more:,} more objects{holder}.")
-        if unexplained:
-            notes.append(
-                f"Python's objects explain {human_bytes(max(0, explained))} of the {human_bytes(gained)} that the "
-                "process gained: the rest is memory that C code holds, or that is free and wasn't given back. "
-                "The growth profile names who took it."
-            )
-        elif self.last is not None and top is None:
+        if self.last is not None and top is None and not doubt:
             notes.append("No type grew beyond what sampling explains.")
         if self.last is None:
             notes.append("This is one census; what grew shows with the next one.")
@@ -275,6 +288,29 @@ class Heap:
         if self.trouble:
             notes.append(f"memray was asked for and couldn't be had ({self.trouble}); tracemalloc ran instead.")
         return notes
+
+    def _said(self, doubt: str) -> str:
+        assert self.first is not None and self.last is not None
+        first, last = census.total_bytes(self.first.answer), census.total_bytes(self.last.answer)
+        gained = human_bytes(max(0, self.last.held_bytes - self.first.held_bytes))
+        if doubt == "coarse":
+            return (
+                "No type is named: the estimate is too coarse. It has objects of "
+                f"{human_bytes(first)} and then {human_bytes(last)} in a process that held "
+                f"{human_bytes(self.first.held_bytes)} and then {human_bytes(self.last.held_bytes)}. "
+                "The growth profile names who took it."
+            )
+        if doubt == "spread":
+            most = self.grown()[0]
+            return (
+                f"No type is named: of the {gained} that the process gained none has much by itself; `{most.type}` "
+                f"has most, {human_bytes(most.more_bytes)}."
+            )
+        return (
+            f"Python's objects explain {human_bytes(max(0, last - first))} of the {gained} that the "
+            "process gained: the rest is memory that C code holds, or that is free and wasn't given back. "
+            "The growth profile names who took it."
+        )
 
     def _told(self, row: Row) -> dict[str, Any]:
         found = self.chains.get(row.type, {})

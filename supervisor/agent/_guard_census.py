@@ -1,10 +1,11 @@
 """The agent's counting: objects by type, and who holds them. In the target, so bounded and careful.
 
-What a census looks at is a sample, but for large containers, which are all looked at. Objects are picked by expressions
-that run in C from end to end, and exact tuples never are: one that is still being built must have no second holder
-(PyTuple_Resize). They and all that the collector doesn't track (str, bytes, numpy arrays) are found through who refers
-to them, where each reference counts as one part of its object. References to what was picked are held for a moment, so
-that an object may be finalised in this thread, as any thread's garbage collection may do it.
+What a census looks at is a sample, but for large containers, which are all looked at: a cache is one object among many,
+and would be met by chance with all that is in it. Objects are picked by expressions that run in C from end to end, and
+exact tuples never are: one that is still being built must have no second holder (PyTuple_Resize). They and all that
+the collector doesn't track (str, bytes, numpy arrays) are found through who refers to them, where each reference counts
+as one part of its object. References to what is gone through are held for a moment, so that an object may be finalised
+in this thread, as any thread's garbage collection may do it.
 
 No code of the target's runs: no `__sizeof__`, `__len__`, `__hash__`, `__eq__` or property of its classes. No value
 leaves the process: names of types, modules, functions, variables and attributes do, sizes and counts.
@@ -15,10 +16,10 @@ from __future__ import annotations
 import gc
 import sys
 from _collections import deque
-from _functools import partial
+from _functools import _lru_cache_wrapper, partial
 from itertools import chain as chained
 from itertools import compress, filterfalse, islice, repeat, starmap
-from operator import is_, is_not, lt, methodcaller
+from operator import is_, is_not, lt, methodcaller, not_
 from os import urandom
 from time import monotonic, sleep
 
@@ -40,7 +41,8 @@ _MOST_ITEMS = 1000  # looked at in one of these
 _MOST_IN_ALL = 40_000  # and of a kind of container
 FEW_ITEMS = 32  # looked at in a smaller one
 SCAN_OBJECTS = 1_000_000
-_SCAN_REFERENCES = 150_000
+_SLICE = 25_000  # objects gone through at once
+_SCAN_PART = 1 / 3  # of a census's time
 _MOST_TYPES = 300
 _MOST_HOLDERS = 3
 _MOST_DEPTH = 6
@@ -48,6 +50,7 @@ _MOST_NAME = 200
 _IMMORTAL = 1 << 28
 _GC = 1 << 14  # Py_TPFLAGS_HAVE_GC
 _KINDS = (dict, list, set, deque)
+_BEFORE_3_14 = sys.version_info < (3, 14)
 _EVERYTHING = (None,)
 _call = methodcaller("__call__")
 
@@ -144,64 +147,75 @@ def _longest(lengths: list[int]) -> int:
 
 
 class Big:
-    """The large containers: `found`, and how many items a container of a type must have to be one of them."""
+    """The large containers, those of subclasses among them, and functions' caches: `found`, and their `ids`.
 
-    def __init__(self, total: int) -> None:
+    Before Python 3.14 the collector doesn't list a dict of texts and numbers; it is found through who refers to it.
+    """
+
+    def __init__(self, total: int, deadline: float, stopping: Callable[[], bool]) -> None:
         self.found: list[Any] = []
-        self._longer: list[int] = [sys.maxsize] * len(_KINDS)
-        self.atomic_dicts = False
+        self.ids: set[int] = set()
+        self.hold_s = 0.0
         if total > SCAN_OBJECTS:
             return
-        self.atomic_dicts = sys.version_info < (3, 14) and total <= _SCAN_REFERENCES
-        lengths: list[list[int]] = [[] for _ in _KINDS]
-        self._go_through(lambda number, mine: partial(lengths[number].extend, map(len, mine)), atomic=False)
-        for number, found in enumerate(lengths):
-            self._longer[number] = max(_BIG, _longest(found))
-        self._go_through(self._keep, atomic=self.atomic_dicts)
-        met: set[int] = set()
-        for at in range(len(self.found) - 1, -1, -1):
-            if id(self.found[at]) in met or self.found[at] is lengths or self.found[at] is self.found:
-                del self.found[at]
-            else:
-                met.add(id(self.found[at]))
-
-    def _go_through(self, step: Callable[[int, list[Any]], Callable[[], Any]], *, atomic: bool) -> None:
-        """In one go: for each kind of container, with all there are of it, what `step` makes."""
         every: list[Any] = []
-        mine: list[Any] = []
-        steps: list[Callable[[], Any]] = [partial(every.extend, chained.from_iterable(map(_objects, _EVERYTHING)))]
+        kept: list[Any] = []
+        listed = chained.from_iterable(map(_objects, _EVERYTHING))
+        no_tuples = compress(iter(every), map(is_not, map(type, iter(every)), repeat(tuple)))
+        at = monotonic()
+        _in_one_go(partial(every.extend, listed), partial(kept.extend, no_tuples), every.clear, kept.reverse)
+        long: list[list[Any]] = [[] for _ in _KINDS]
+        caches: list[Any] = []
+        while kept:  # the youngest first: they are likeliest to end meanwhile
+            some = kept[-_SLICE:]
+            del kept[-_SLICE:]
+            _look_through(some, long, caches)
+            some.clear()
+            now = monotonic()
+            self.hold_s = max(self.hold_s, now - at)
+            if stopping() or now >= deadline:
+                break
+            sleep(min(0.05, max(0.001, now - at)))
+            at = monotonic()
+        kept.clear()
+        for kind, mine in zip(_KINDS, long):  # noqa: B905 - its `strict` came with Python 3.10
+            longer = max(_BIG, _longest(list(map(kind.__len__, mine))))
+            while mine:
+                one = mine.pop()
+                if kind.__len__(one) > longer and one is not self.found:
+                    self._keep(one)
+        while caches:
+            self._keep(caches.pop())
 
-        def each_of(number: int, kind: type) -> None:
-            of_kind = compress(iter(every), map(is_, map(type, iter(every)), repeat(kind)))
-            steps.extend((partial(mine.extend, of_kind), step(number, mine), mine.clear))
+    def _keep(self, one: Any) -> None:
+        if id(one) not in self.ids:
+            self.ids.add(id(one))
+            self.found.append(one)
 
-        for number, kind in enumerate(_KINDS):
-            each_of(number, kind)
-        if atomic:
-            # Dicts of texts and numbers, which the collector doesn't list before Python 3.14; lists hold few of those.
-            others = compress(iter(every), map(is_not, map(type, iter(every)), repeat(list)))
-            found = filterfalse(_tracked, chained.from_iterable(starmap(_referents, (others,))))
-            steps += [partial(mine.extend, found), every.clear, partial(every.extend, iter(mine)), mine.clear]
-            each_of(_KINDS.index(dict), dict)
-        _in_one_go(*steps, every.clear)
 
-    def _keep(self, number: int, mine: list[Any]) -> partial[Any]:
-        long = compress(iter(mine), map(lt, repeat(self._longer[number]), map(len, iter(mine))))
-        return partial(self.found.extend, long)
-
-    def has(self, kind: type, each: Any) -> bool:
-        """Whether a container is one of them."""
-        for at, one in enumerate(_KINDS):
-            if one is kind:
-                return len(each) > self._longer[at]
-        return False
+def _look_through(some: list[Any], long: list[list[Any]], caches: list[Any]) -> None:
+    """Add the containers among some objects that aren't short, by kind, and the caches of functions."""
+    are_kinds = list(map(issubclass, map(type, some), repeat(_KINDS)))  # of types that are `type`'s, so asks nobody
+    containers = list(compress(some, are_kinds))
+    holders = list(compress(some, map(not_, are_kinds)))
+    caches.extend(compress(holders, map(is_, map(type, holders), repeat(_lru_cache_wrapper))))
+    for kind, found in zip(_KINDS, long):  # noqa: B905
+        mine = list(compress(containers, map(issubclass, map(type, containers), repeat(kind))))
+        lengths = list(map(kind.__len__, mine))
+        found.extend(compress(mine, map(lt, repeat(_BIG), lengths)))
+        if kind is dict:  # what longer ones hold is met when these are looked at
+            holders.extend(compress(mine, map(lt, lengths, repeat(_MOST_ITEMS))))
+    if sys.version_info < (3, 14):
+        unlisted = list(filterfalse(_tracked, chained.from_iterable(starmap(_referents, (holders,)))))
+        dicts = list(compress(unlisted, map(is_, map(type, unlisted), repeat(dict))))
+        long[0].extend(compress(dicts, map(lt, repeat(_BIG), map(len, dicts))))
 
 
 class Tally:
-    """Counts and bytes by type, and by who holds them."""
+    """Counts and bytes by type, and by who holds them. `without`: ids of dicts that are looked at by themselves."""
 
-    def __init__(self, big: Big | None = None) -> None:
-        self._big = big
+    def __init__(self, without: set[int] | None = None) -> None:
+        self._without = without or set()
         self.kinds: dict[int, list[Any]] = {}
         self.held: dict[tuple[int, int], float] = {}
         self._plain: dict[int, bool] = {}
@@ -242,7 +256,7 @@ class Tally:
             kind = type(one)
             if kind is not tuple and _tracked(one):
                 continue
-            if kind is dict and self._big is not None and self._big.atomic_dicts and self._big.has(kind, one):
+            if kind is dict and id(one) in self._without:
                 continue
             references = _refcount(one) - base
             if references > _IMMORTAL:
@@ -289,33 +303,39 @@ class Tally:
         ]
 
 
+def base_of(kind: type) -> Any:
+    """The kind of container that a type is or comes from; None for another."""
+    for base in _KINDS:
+        if issubclass(kind, base):
+            return base
+    return None
+
+
+def length(each: Any) -> int:
+    """How many items a container has, whatever its class says of it; -1 of another object."""
+    base = base_of(type(each))
+    return int(base.__len__(each)) if base is not None else -1
+
+
 def items(each: Any, most: int = _MOST_ITEMS) -> tuple[list[Any], float]:
     """What an object refers to, or a part of it and how many items one of that part stands for."""
-    kind = type(each)
-    length = len(each) if kind in CONTAINERS else 0
-    if length <= 2 * most:
-        return _referents(each), 1.0
-    step = prime(-(-length // most))
-    if kind is dict:
-        found = list(islice(chained(each.values(), each.keys()), 0, None, step))
-        return found, 2 * length / max(1, len(found))
-    found = list(islice(each, 0, None, step))
-    return found, length / max(1, len(found))
+    base = base_of(type(each))
+    number = base.__len__(each) if base is not None else 0
+    if number <= 2 * most:
+        found = _referents(each)
+        step = prime(-(-len(found) // most)) if base is None and len(found) > 2 * most else 1
+        return (found, 1.0) if step == 1 else (found[::step], len(found) / len(found[::step]))
+    step = prime(-(-number // most))
+    if base is dict:
+        found = list(islice(chained(dict.values(each), dict.keys(each)), 0, None, step))
+        return found, 2 * number / max(1, len(found))
+    found = list(islice(base.__iter__(each), 0, None, step))
+    return found, number / max(1, len(found))
 
 
 def holds(kind: type) -> bool:
     """Whether objects of a type may refer to others."""
     return bool(_flags(kind) & _GC)
-
-
-class _Ids:
-    """`kind in` by identity: a metaclass may define what equality is."""
-
-    def __contains__(self, kind: object) -> bool:
-        return kind is dict or kind is list or kind is set or kind is deque
-
-
-CONTAINERS = _Ids()
 
 
 def census(seconds: float, stopping: Callable[[], bool]) -> dict[str, Any]:
@@ -324,33 +344,33 @@ def census(seconds: float, stopping: Callable[[], bool]) -> dict[str, Any]:
     deadline = began + seconds
     total = count()
     hold = monotonic() - began
-    at = monotonic()
-    big = Big(total)
-    hold = max(hold, (monotonic() - at) / 2)
-    whole, large, sampled = Tally(), Tally(), Tally(big)
+    big = Big(total, began + seconds * _SCAN_PART, stopping)
+    hold = max(hold, big.hold_s)
+    whole, large, sampled = Tally(), Tally(big.ids), Tally(big.ids)
     found = len(big.found)
-    looked_at = _take_in(large, big.found, None, began + seconds / 2, stopping)
+    looked_at = _take_in(large, big.found, None, began + seconds * 2 / 3, stopping)
     whole.add(large, found / max(1, looked_at))
     at = monotonic()
     batch, scale = pick(total, SAMPLE)
     hold = max(hold, monotonic() - at)
     picked = len(batch)
     # From the newest on, every seventh first: what time doesn't allow is missing everywhere alike.
-    visited = _take_in(sampled, batch, big, deadline, stopping)
+    visited = _take_in(sampled, batch, big.ids, deadline, stopping)
     whole.add(sampled, scale * picked / max(1, visited))
     return {"objects": total, "looked_at": looked_at + visited, "seconds": round(monotonic() - began, 4),
             "longest_hold_s": round(hold, 4), "types": whole.told()}  # fmt: skip
 
 
-def _take_in(tally: Tally, batch: list[Any], without: Big | None, deadline: float, stopping: Callable[[], bool]) -> int:
+def _take_in(
+    tally: Tally, batch: list[Any], without: set[int] | None, deadline: float, stopping: Callable[[], bool]
+) -> int:
     """Take in as much of a batch as there is time for; how much that is. The batch is empty then."""
     taken = 0
     at = monotonic()
     spread = [each for start in range(7) for each in range(start, len(batch), 7)]
     for number in spread:
         one, batch[number] = batch[number], None
-        kind = type(one)
-        if without is None or not without.has(kind, one):
+        if without is None or id(one) not in without:
             tally.note(one, 1.0, None)
             tally.walk(one, 1.0, _MOST_ITEMS if without is None else FEW_ITEMS)
         one = None

@@ -39,7 +39,7 @@ def chain(name: str, seconds: float, stopping: Callable[[], bool]) -> dict[str, 
     holders: list[str] = []
     held: dict[str, float] = {}  # bytes by holder: a dict is one example, however much is in it
     stall = 0.0
-    paths, weights = _examples(name, total)
+    paths, weights = _examples(name, total, deadline, stopping)
     own = {id(paths), *map(id, paths)}
     for path, weight in zip(paths, weights):  # noqa: B905 - its `strict` came with Python 3.10
         if stopping() or (chains and (monotonic() >= deadline or stall > _STALL_S)):
@@ -58,7 +58,9 @@ def chain(name: str, seconds: float, stopping: Callable[[], bool]) -> dict[str, 
     return {"type": name, "holder": holder, "chain": best, "examples": len(chains), "longest_hold_s": round(stall, 4)}
 
 
-def _examples(name: str, total: int) -> tuple[list[list[Any]], list[float]]:
+def _examples(
+    name: str, total: int, deadline: float, stopping: Callable[[], bool]
+) -> tuple[list[list[Any]], list[float]]:
     """Objects of a type, each with who it was found through if the collector doesn't list it, and the bytes each
     stands for.
 
@@ -67,13 +69,13 @@ def _examples(name: str, total: int) -> tuple[list[list[Any]], list[float]]:
     known: dict[int, bool] = {}
     sizes = counting.Tally()
     found: list[tuple[float, float, list[Any]]] = []
-    big = counting.Big(total)
+    big = counting.Big(total, deadline, stopping)
     picked, scale = counting.pick(total, counting.SAMPLE)
     for stands_for, batch in ((0.0, big.found), (scale, picked)):
         few = counting.FEW_ITEMS if stands_for else 0
         while batch:
             one = batch.pop()
-            if not stands_for or not big.has(type(one), one):
+            if not stands_for or id(one) not in big.ids:
                 _met(one, stands_for or 1.0, name, known, (), found, sizes, few)
             if len(found) > 10 * _EXAMPLES:
                 found.sort(key=lambda pair: -pair[0])
@@ -170,7 +172,8 @@ class _Climb:
                 continue
             if kind is _FRAME and each.f_code.co_filename in (__file__, counting.__file__):
                 continue
-            rank = float(len(each)) if kind in counting.CONTAINERS else 1.5
+            length = counting.length(each)
+            rank = float(length) if length >= 0 else 1.5
             if kind is dict and _module_of(each):
                 rank += 1e6
             if kind is _FRAME:
@@ -188,8 +191,8 @@ class _Climb:
             if module:
                 return self._name("{}.{}".format(module, _key_of(one, below) or "?"), root=True)
             self.labels.append("dict of {} items".format(format(len(one), ",")))
-        elif kind in counting.CONTAINERS:
-            self.labels.append("{} of {} items".format(kind.__name__, format(len(one), ",")))
+        elif counting.base_of(kind) is not None:
+            self.labels.append("{} of {} items".format(counting.type_name(kind), format(counting.length(one), ",")))
         elif kind is _FUNCTION:
             self._name(f"function {one.__qualname__}")
         elif kind.__name__ in _RUNNING and kind.__module__ == "builtins":

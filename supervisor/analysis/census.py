@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
 LEAST_BYTES = 64 << 10
 _SURE = 2.0  # standard errors
+_TELLING_BYTES = 8 << 20
+_EXPLAINS = 0.3
+_EXPLAINS_MOST = 1.5
+_HELD_MOST = 1.1
 
 
 class Row:
@@ -68,6 +72,26 @@ def grew(before: dict[str, Any], after: dict[str, Any]) -> list[Row]:
 def total_bytes(census: dict[str, Any]) -> int:
     """All that was counted."""
     return sum(row.size_bytes for row in rows(census))
+
+
+def doubt(before: dict[str, Any], after: dict[str, Any], held: tuple[int, int]) -> str:
+    """Why the type that grew most is not to be blamed, by the bytes that the process held at the two censuses.
+
+    `coarse`: the estimates don't fit what it held or gained; `unseen`: its objects explain little of what it gained;
+    `spread`: they do, but no type by itself. Empty where there is no doubt.
+    """
+    for census, size in ((before, held[0]), (after, held[1])):
+        if total_bytes(census) > _HELD_MOST * size + _TELLING_BYTES:
+            return "coarse"
+    gained, explained = held[1] - held[0], total_bytes(after) - total_bytes(before)
+    if explained > _EXPLAINS_MOST * max(0, gained) + _TELLING_BYTES:
+        return "coarse"
+    if gained < _TELLING_BYTES:
+        return ""
+    if explained < _EXPLAINS * gained:
+        return "unseen"
+    grown = grew(before, after)
+    return "spread" if grown and grown[0].more_bytes < _EXPLAINS * gained else ""
 
 
 def by_module(found: list[Row]) -> list[tuple[str, int, int]]:

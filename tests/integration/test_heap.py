@@ -64,6 +64,20 @@ def test_the_type_that_leaks_and_its_holder_are_named_first(
     assert (suspect["grew"]["type"], suspect["grew"]["holder"]) == expected
 
 
+def test_a_leak_among_the_objects_of_an_ordinary_program(start: Callable[..., Any]) -> None:
+    """Its cache is one object of 166,000 in a sample of 20,000."""
+    levels = ["--env", "development", "--warning", "90", "--critical", "130", "--profiling", "3G"]
+    options = [*levels, "--interval", "200ms", "--heap-agent", "census"]
+    run = start(options, [sys.executable, str(DIRECTORY / "ordinary.py"), "2000"])
+    done = run.wait_for("action.finished", action="heap-profile", state="critical")
+    assert (done["grew"]["type"], done["grew"]["holder"]) == ("bytes", "__main__.PAGES"), done
+    run.process.send_signal(signal.SIGTERM)
+    assert run.end() == 128 + signal.SIGTERM
+    (meta,) = (json.loads(path.read_text()) for path in run.evidence("*-critical-heap-profile.meta.json"))
+    assert meta["objects"] > 160_000 and meta["doubt"] is None
+    assert 0.7 * meta["gained_bytes"] < meta["grew"]["bytes"] < 1.3 * meta["gained_bytes"]
+
+
 @pytest.fixture
 def extension(tmp_path: Path) -> dict[str, str]:
     """An environment with the C extension that leaks."""

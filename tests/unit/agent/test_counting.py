@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from supervisor.analysis import census
+
 AGENT = Path(__file__).resolve().parents[3] / "supervisor" / "agent"
 
 
@@ -150,6 +152,65 @@ print(counting.encoded(counting.census(5.0, never)))
     assert found["looked_at"] < 40_000
     assert 160_000 < types["list"] < 200_000
     assert {each["type"]: each["spread"] for each in found["types"]}["list"] > 100
+
+
+@pytest.mark.parametrize(
+    ("rows", "caches"),
+    [(55_000, ("{}", "OrderedDict()", "defaultdict(bytes)", "Cache()")),
+     (10_000, ("{}", "OrderedDict()", "defaultdict(bytes)", "Cache()")),
+     (55_000, ("Rows()", "Queue()", "lru_cache", "Slot()"))],
+)  # fmt: skip
+def test_caches_among_the_objects_of_an_ordinary_program(rows: int, caches: tuple[str, ...]) -> None:
+    """Each is one of 166,000 objects: a sample meets it by chance, and all in it counts for nothing, or eightfold."""
+    found = counted(f"""
+from collections import OrderedDict, defaultdict, deque
+from functools import lru_cache
+class Row:
+    __slots__ = ("number", "parts", "texts")
+    def __init__(self, number):
+        self.number, self.parts, self.texts = number, [number], {{"key": number}}
+class Unasked:
+    def __len__(self): raise SystemExit
+    def __iter__(self): raise SystemExit
+    def keys(self): raise SystemExit
+    def values(self): raise SystemExit
+class Cache(Unasked, dict): pass
+class Rows(Unasked, list): pass
+class Queue(Unasked, deque): pass
+class Slot:
+    __slots__ = ("kept",)
+    def __init__(self):
+        self.kept = {{}}
+values = [bytes, lambda size: "x" * size, bytearray, lambda size: 1 << 8 * size]
+def cache_of(number): return lru_cache(None)(lambda key: values[number](8_000))
+rows = [[Row(number)] for number in range({rows})]
+caches = [{", ".join(f"cache_of({n})" if "lru" in each else each for n, each in enumerate(caches))}]
+first, second, third, fourth = caches
+def add(numbers):
+    for number in numbers:
+        for cache, value in zip(caches, values):
+            if isinstance(cache, Slot): cache = cache.kept
+            if callable(cache): cache(number)
+            elif isinstance(cache, dict): cache[f"key{{number}}"] = value(8_000)
+            else: cache.append(value(8_000))
+add(range(3000))
+one = counting.census(20.0, never)
+add(range(3000, 4500))
+two = counting.census(20.0, never)
+holders = [chains.chain(kind, 20.0, never)["holder"] for kind in ("bytes", "str", "bytearray", "int")]
+print(counting.encoded({{"one": one, "two": two, "holders": holders}}))
+""")
+    one, two = found["one"], found["two"]
+    assert one["objects"] > 3 * rows
+    grown = {row.type: row for row in census.grew(one, two) if row.more_bytes > 5_000_000}
+    assert sorted(grown) == ["bytearray", "bytes", "int", "str"]
+    for row in grown.values():
+        assert 11_000_000 < row.more_bytes < 13_500_000, row.type
+        assert 33_000_000 < row.size_bytes < 42_000_000, row.type
+    names = ["__main__.first", "__main__.second", "__main__.third", "__main__.fourth"]
+    if "Slot()" in caches:
+        names[2:] = ["functools.lru_cache of cache_of.<locals>.<lambda>", "__main__.Slot.kept"]
+    assert found["holders"] == names
 
 
 def test_what_was_all_looked_at_has_no_chance_in_it() -> None:

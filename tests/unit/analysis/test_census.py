@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,6 +54,30 @@ def test_two_classes_of_one_name_are_one_row() -> None:
 def test_modules_of_classes() -> None:
     rows = census.rows(taken(("app.models.Order", 2, 200, 1.0), ("app.Cart", 3, 300, 1.0), ("str", 9, 90, 1.0)))
     assert census.by_module(rows) == [("app", 5, 500), ("builtins", 9, 90)]
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "held", "expected"),
+    [
+        ((10, 1), (50, 2), (100, 140), ""),
+        ((10, 1), (11, 2), (100, 140), "unseen"),  # C code's
+        ((10, 1), (217, 2), (300, 330), "coarse"),  # 207 MiB more where it gained 30
+        ((725, 1), (210, 2), (600, 630), "coarse"),  # more than it held
+        ((10, 1), (10, 42), (100, 140), ""),
+        ((10, 1, 1, 1), (22, 12, 12, 12), (100, 280), "unseen"),
+        ((10, 1, 1, 1), (22, 12, 12, 12), (100, 150), "spread"),
+        ((10, 1), (15, 1), (100, 103), ""),  # what is little isn't judged
+        ((10, 1), (40, 1), (100, 103), "coarse"),
+    ],
+)
+def test_a_type_is_named_only_where_the_counts_fit_the_process(
+    first: tuple[int, ...], last: tuple[int, ...], held: tuple[int, int], expected: str
+) -> None:
+    before, after = (
+        taken(*[(f"app.Type{number}", 1, size * MIB, 0.0) for number, size in enumerate(sizes)])
+        for sizes in (first, last)
+    )
+    assert census.doubt(before, after, (held[0] * MIB, held[1] * MIB)) == expected
 
 
 JSON = st.recursive(
