@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
 
@@ -13,6 +14,7 @@ from supervisor.errors import GuardError
 class Place:
     """The folder of a profile's run, made before anything is recorded. `moved`: why it isn't where it was asked.
 
+    Its lock, held until this process ends, keeps retention away.
     Raises GuardError when neither the profiles directory nor the temporary one can be used.
     """
 
@@ -27,7 +29,8 @@ class Place:
                 store.private_parent(place, config.profiles_dir)
                 root = files.open_directory(place, create=True)
                 try:
-                    os.close(files.open_below(root, (category, self.run), create=True))
+                    self._lock_fd = files.open_below(root, (category, self.run), create=True)
+                    _lock(self._lock_fd)
                     self.root_id = files.identity(os.fstat(root))
                 finally:
                     os.close(root)
@@ -53,3 +56,10 @@ class Place:
         """`NNN-<state>-<kind>`."""
         self._number += 1
         return f"{self._number:03d}-{state}-{kind}"
+
+
+def _lock(fd: int) -> None:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        pass  # a file system without locks

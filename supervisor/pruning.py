@@ -18,7 +18,7 @@ _MOST_SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What was (or, in a dry run, would be) removed. Runs with their bytes; `kept` and `live` are counts."""
+    """What was (or, in a dry run, would be) removed. Runs with their bytes; the rest are counts of what stays."""
 
     root: str
     dry_run: bool
@@ -26,6 +26,7 @@ class Pruned:
     not_removed: tuple[str, ...]
     kept: int
     kept_bytes: int
+    profiles: int
     live: int
 
 
@@ -50,6 +51,7 @@ def prune(root: str, keep_runs: int, keep_age_s: float, keep_bytes: int, *, dry_
         not_removed=tuple(run for run in chosen if run not in set(gone)),
         kept=len(found) - len(gone),
         kept_bytes=sum(sizes.values()) - sum(sizes[run] for run in gone),
+        profiles=sum(kept.profile for kept in found if kept.run not in set(gone)),
         live=sum(kept.lives for kept in found),
     )
 
@@ -65,6 +67,7 @@ def document(done: Pruned) -> dict[str, Any]:
         "not_removed": list(done.not_removed),
         "kept": done.kept,
         "kept_bytes": done.kept_bytes,
+        "profiles": done.profiles,
         "live": done.live,
     }
 
@@ -76,10 +79,12 @@ def text(done: Pruned) -> str:
         lines.append(f"  and {len(done.removed) - _MOST_SHOWN} more")
     word = "would remove" if done.dry_run else "removed"
     total = human_bytes(sum(size for _, size in done.removed))
-    live = f", {done.live} of them live" if done.live else ""
+    more = [f"{counted(done.profiles, 'profile', 'profiles')} among them"] if done.profiles else []
+    more += [f"{done.live} live"] if done.live else []
+    of_these = "".join(f", {words}" for words in more)
     head = f"{word} {counted(len(done.removed), 'run', 'runs')} ({total}) in {visible(done.root)}"
     lines = [
-        f"{head}; {counted(done.kept, 'run stays', 'runs stay')} ({human_bytes(done.kept_bytes)}{live})",
+        f"{head}; {counted(done.kept, 'run stays', 'runs stay')} ({human_bytes(done.kept_bytes)}{of_these})",
         *lines,
     ]
     if done.not_removed:

@@ -217,7 +217,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("notify", "webhook", None, "POST what happens to this URL: JSON, or a message for Slack or ntfy.",
             group="actions", trusted=True),
     Setting("pyroscope", "url", None, "Push profiles to this Pyroscope server.", group="actions", trusted=True),
-    Setting("keep-runs", "count", 50, "Retention: runs kept.", group="retention"),
+    Setting("keep-runs", "count", 50, "Retention: runs kept, and as many profiles.", group="retention"),
     Setting("keep-age", "duration", 30 * 86400.0, "Retention: age of runs kept.", group="retention"),
     Setting("keep-bytes", "size", 1 << 30, "Retention: bytes kept.", group="retention"),
     Setting("metrics-port", "port", None, "Serve metrics for Prometheus on this port; 0 takes a free one.",

@@ -14,6 +14,7 @@ from supervisor.actions.task import Task
 from supervisor.shipping import ledger
 from supervisor.store import MONITORED, began, lock_held
 
+_WATCHED = (MONITORED, "auto-memory", "auto-cpu", "auto-latency")  # what `guard run` fills; the rest are profiles
 _BEGINNING_S = 600.0
 _TRIES = 100
 _PATIENCE = 300
@@ -22,12 +23,15 @@ _PATIENCE = 300
 class Kept:
     """A run on disk: when it began (seconds since the epoch), its bytes over all categories, whether it lives.
 
-    `unshipped`: it was to be shipped, and not all of it is away.
+    `unshipped`: it was to be shipped, and not all of it is away. `profile`: it is one of `guard profile`.
     """
 
-    __slots__ = ("began", "lives", "run", "size_bytes", "unshipped")
+    __slots__ = ("began", "lives", "profile", "run", "size_bytes", "unshipped")
 
-    def __init__(self, run: str, began: float, size_bytes: int, lives: bool, unshipped: bool = False) -> None:
+    def __init__(
+        self, run: str, began: float, size_bytes: int, lives: bool, unshipped: bool = False, profile: bool = False
+    ) -> None:
+        self.profile = profile
         self.run = run
         self.began = began
         self.size_bytes = size_bytes
@@ -36,18 +40,21 @@ class Kept:
 
 
 def choose(runs: list[Kept], now: float, *, keep_runs: int, keep_age_s: float, keep_bytes: int) -> list[str]:
-    """The runs to remove: those too old, then the oldest until count and bytes fit, unshipped ones last. Pure."""
+    """The runs to remove: those too old, then the oldest until count and bytes fit, unshipped ones last. Pure.
+
+    Profiles are counted for themselves: they push out no run.
+    """
     gone: list[str] = []
     left = sorted(runs, key=lambda kept: (kept.began, kept.run))
     total = sum(kept.size_bytes for kept in left)
-    count = len(left)
+    counts = {kind: sum(kept.profile == kind for kept in left) for kind in (False, True)}
     for kept in sorted(left, key=lambda kept: kept.unshipped and now - kept.began <= keep_age_s):
         too_old = now - kept.began > keep_age_s
-        if kept.lives or not (too_old or count > keep_runs or total > keep_bytes):
+        if kept.lives or not (too_old or counts[kept.profile] > keep_runs or total > keep_bytes):
             continue
         gone.append(kept.run)
         total -= kept.size_bytes
-        count -= 1
+        counts[kept.profile] -= 1
     return gone
 
 
@@ -94,13 +101,15 @@ class Place:
     def survey(self, own: str = "") -> list[Kept]:
         """The runs that are there, over all categories. `own` and whoever's record is locked lives."""
         found: dict[str, Kept] = {}
-        for fd in self._categories.values():
+        for category, fd in self._categories.items():
             for run in os.listdir(fd):
                 at = began(run)
                 if at is not None and _is_directory(fd, run):
-                    found.setdefault(run, Kept(run, at, 0, run == own)).size_bytes += _size(fd, run)
+                    kept = found.setdefault(run, Kept(run, at, 0, run == own, profile=True))
+                    kept.size_bytes += _size(fd, run)
+                    kept.profile = kept.profile and category not in _WATCHED
         for run, kept in found.items():
-            kept.lives = kept.lives or self._lives(run)
+            kept.lives = kept.lives or (self._is_taken(run) if kept.profile else self._lives(run))
             kept.unshipped = self._unshipped(run)
         return list(found.values())
 
@@ -112,6 +121,10 @@ class Place:
             return held
         times = [_changed_at(fd, run) for fd in self._categories.values()]
         return time.time() - max(times, default=0.0) < _BEGINNING_S
+
+    def _is_taken(self, run: str) -> bool:
+        """Whether a `guard profile` is at work: it holds its folder's lock."""
+        return any(_is_held(fd, run) for fd in self._categories.values())
 
     def _unshipped(self, run: str) -> bool:
         """Whether it was to be shipped, and not all of it is away."""
@@ -140,7 +153,7 @@ class Place:
     def remove(self, run: str) -> bool:
         """Remove a run that `survey` found dead from all categories; whether nothing of it is left."""
         # Without a record by now somebody else is removing it, too.
-        if MONITORED in self._categories and locked(self._categories[MONITORED], run):
+        if (MONITORED in self._categories and locked(self._categories[MONITORED], run)) or self._is_taken(run):
             return False
         gone = True
         for fd in self._categories.values():
@@ -219,6 +232,21 @@ def _size(directory: int, run: str) -> int:
     finally:
         os.close(fd)
     return total
+
+
+def _is_held(directory: int, run: str) -> bool:
+    """Whether somebody holds the folder's own lock."""
+    try:
+        folder = files.open_below(directory, (run,))
+    except OSError:
+        return False
+    try:
+        fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(folder)
+    return False
 
 
 def locked(directory: int, run: str) -> bool | None:

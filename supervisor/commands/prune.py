@@ -15,7 +15,7 @@ def add(app: typer.Typer) -> None:
 
 
 def _prune(
-    keep_runs: Annotated[str | None, typer.Option(metavar="N", help="Runs kept (GUARD_KEEP_RUNS).")] = None,
+    keep_runs: Annotated[str | None, typer.Option(metavar="N", help="Runs kept, and as many profiles.")] = None,
     keep_age: Annotated[str | None, typer.Option(metavar="TIME", help="Age of runs kept: 7d, 12h.")] = None,
     keep_bytes: Annotated[str | None, typer.Option(metavar="SIZE", help="Bytes kept: 500MB, 1GiB.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what would be removed.")] = False,

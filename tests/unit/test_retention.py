@@ -87,6 +87,25 @@ def test_it_removes_old_runs_but_no_live_one_and_follows_no_link(tmp_path: Path)
     assert (outside / "precious").exists()
 
 
+def test_profiles_push_out_no_run_and_live_only_while_they_are_taken(tmp_path: Path) -> None:
+    root = tmp_path / "profiles"
+    old = "20260101T000000Z-app-1-abcd"
+    make(root, old)
+    profiles = [f"2026020{n}T000000Z-app-{n}-abcd" for n in range(1, 5)]
+    for run in profiles:
+        (root / "development" / run).mkdir(parents=True)
+    taken = os.open(root / "development" / profiles[0], os.O_RDONLY)
+    fcntl.flock(taken, fcntl.LOCK_EX)
+    with retention.Place(str(root)) as place:
+        found = place.survey()
+        assert {kept.run for kept in found if kept.profile} == set(profiles)
+        assert [kept.run for kept in found if kept.lives] == [profiles[0]]
+        gone = choose(found, time.time(), keep_runs=2, keep_age_s=1e9, keep_bytes=1 << 40)
+        assert gone == profiles[1:3]
+        assert not place.remove(profiles[0]) and place.remove(profiles[1])
+    os.close(taken)
+
+
 def test_a_runs_time_is_in_its_id() -> None:
     at = store.began("20261124T111644Z-app-1-abcd")
     assert at is not None
