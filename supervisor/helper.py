@@ -16,7 +16,7 @@ from typing import Any
 
 from supervisor import output
 
-_FOLDER = os.path.dirname(os.path.abspath(__file__))
+_HELPED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "helped.py")
 _AGAIN_S, _LONGEST_S = 1.0, 60.0
 _MOST_LINE = 65536
 _STUCK_S = 30.0
@@ -27,15 +27,15 @@ _NOT_FOR_IT = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 class Helper:
     """One such process. `failed`: why it didn't start, or ended since the last `take`; after `again_s` it is due again.
 
-    `script` is a file beside this one, run as `python -IS SCRIPT SPEC`; where `secret` is set nothing of the spec is
-    seen in its arguments: it comes by stdin. One that is `fed` gets it there as the first line, and then those of
-    `send`; the end of them is its own end.
+    `module` is one of guard's own, which `helped` runs; where `secret` is set nothing of the spec is seen in its
+    arguments: it comes by stdin. One that is `fed` gets it there as the first line, and then those of `send`; the end
+    of them is its own end.
     """
 
     def __init__(
-        self, script: str, poller: select.poll, helpers: set[int], *, secret: bool = False, fed: bool = False
+        self, module: str, poller: select.poll, helpers: set[int], *, secret: bool = False, fed: bool = False
     ) -> None:
-        self._script = os.path.join(_FOLDER, script)
+        self._module = module
         self._poller = poller
         self._helpers = helpers
         self._secret = secret or fed
@@ -63,12 +63,12 @@ class Helper:
                 stdin, feed = os.pipe2(os.O_CLOEXEC)
                 opened += [stdin, feed]
                 os.set_blocking(feed, False)
-                os.write(feed, text.encode() + b"\n" * self._fed)  # a pipe holds 64 KiB
+                os.write(feed, text.encode() + b"\n")  # a pipe holds 64 KiB
             else:
                 opened.append(stdin := os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
             self._pid = os.posix_spawn(
                 sys.executable,
-                [sys.executable, "-IS", self._script, *([] if self._secret else [text])],
+                [sys.executable, "-IS", _HELPED, self._module, *([] if self._secret else [text])],
                 os.environ,
                 file_actions=[(os.POSIX_SPAWN_DUP2, stdin, 0), (os.POSIX_SPAWN_DUP2, write_end, 1),
                               (os.POSIX_SPAWN_DUP2, write_end, 2)],

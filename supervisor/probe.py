@@ -1,7 +1,7 @@
 """`--probe`: asks the target again and again whether it answers, in a process of its own.
 
-Started as `python -IS probe.py` with its spec on stdin, since a URL may hold a secret. Every probe is a JSON line on
-stdout: `outcome`, `elapsed_s`, and what was `said` when it is no answer:
+A helper (see `helped`), whose spec comes by stdin, since a URL may hold a secret. Every probe is a JSON line on stdout:
+`outcome`, `elapsed_s`, and what was `said` when it is no answer:
 
 - `answered`: a status below 400 and the whole page (1 MiB of it at most), or a connection, in time. A redirect is an
   answer and isn't followed.
@@ -13,50 +13,36 @@ stdout: `outcome`, `elapsed_s`, and what was `said` when it is no answer:
 from __future__ import annotations
 
 import json
-import os
 import queue
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 _MOST_PAGE = 1 << 20
 _MOST_HANGING = 4  # probes that outlive their deadline; while there are so many none is begun
 
 
-def main() -> int:
+def main(spec: dict[str, Any]) -> NoReturn:
     """Probe until the other end of stdout, or the watcher, is gone."""
-    spec = json.loads(sys.stdin.buffer.read())
-    for path in spec.pop("path"):
-        if path not in sys.path:
-            sys.path.append(path)
-    from supervisor import libc
-
-    libc.prctl(libc.PR_SET_PDEATHSIG, 9)
-    if os.getppid() != spec["parent"]:
-        return 0
-    libc.name_process(b"guard-probe")
     ask = asker(spec["url"], spec["timeout_s"])
     hanging: list[threading.Thread] = []
     next_s = time.monotonic()
-    try:
-        while True:
-            hanging = [thread for thread in hanging if thread.is_alive()]
-            if len(hanging) < _MOST_HANGING:
-                told, thread = probe(ask, spec["timeout_s"])
-                hanging.append(thread)
-            else:
-                time.sleep(spec["timeout_s"])
-                told = {"outcome": "timeout", "elapsed_s": spec["timeout_s"], "said": "earlier probes still hang"}
-            sys.stdout.write(json.dumps(told) + "\n")
-            sys.stdout.flush()
-            now_s = time.monotonic()
-            next_s = max(next_s + spec["interval_s"], now_s)
-            time.sleep(next_s - now_s)
-    except BrokenPipeError:
-        return 0
+    while True:
+        hanging = [thread for thread in hanging if thread.is_alive()]
+        if len(hanging) < _MOST_HANGING:
+            told, thread = probe(ask, spec["timeout_s"])
+            hanging.append(thread)
+        else:
+            time.sleep(spec["timeout_s"])
+            told = {"outcome": "timeout", "elapsed_s": spec["timeout_s"], "said": "earlier probes still hang"}
+        sys.stdout.write(json.dumps(told) + "\n")
+        sys.stdout.flush()
+        now_s = time.monotonic()
+        next_s = max(next_s + spec["interval_s"], now_s)
+        time.sleep(next_s - now_s)
 
 
 def probe(ask: Callable[[], str], timeout_s: float) -> tuple[dict[str, Any], threading.Thread]:
@@ -170,8 +156,3 @@ def _page(connection: Any, target: str, headers: dict[str, str]) -> str:
     finally:
         connection.close()
     return f"status {status}" if status >= 400 else ""
-
-
-if __name__ == "__main__":
-    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    sys.exit(main())

@@ -27,7 +27,7 @@ class Prober:
     ) -> None:  # fmt: skip
         self._tell = tell
         self._found: list[Probe] = []
-        self._helper = Helper("probe.py", poller, helpers, secret=True)
+        self._helper = Helper("probe", poller, helpers, secret=True)
         self._spec: dict[str, Any] = {
             "url": config.probe,
             "interval_s": config.probe_interval,

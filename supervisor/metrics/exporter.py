@@ -1,8 +1,8 @@
 """The process that shows a run's figures: on a port, on a unix socket, in a file. Its other end is `teller`.
 
-Started as `python -IS exporter.py`. stdin begins with its spec; the watcher's lines follow, the last one counts. What
-it does and what it can't do goes to stdout as JSON lines: {"serving": WHAT, "place"} or {"failed": WHAT, "reason",
-"hint"}. It ends with its stdin, after the file and OTLP have got the last word.
+A helper (see `helped`). After its spec the watcher's lines come by stdin, the last one counts. What it does and what
+it can't do goes to stdout as JSON lines: {"serving": WHAT, "place"} or {"failed": WHAT, "reason", "hint"}. It ends with
+its stdin, after the file and OTLP have got the last word.
 """
 
 from __future__ import annotations
@@ -13,49 +13,36 @@ import os
 import select
 import signal
 import socket
-import sys
 import threading
 import time
 from typing import Any
 
+from supervisor import files
+from supervisor.metrics import exposition, figures, serving
+
+OUTLIVES = True
 _FILE_EVERY_S = 1.0
 _AGAIN_S, _LONGEST_S = 1.0, 60.0
 _FILE_MODE = 0o644  # who collects such files is another user
 _MOST_LINE = 65536
 
 
-def main() -> int:
+def main(spec: dict[str, Any]) -> None:
     """Show until stdin ends."""
-    first = b""
-    while not first.endswith(b"\n"):  # byte by byte: what follows is the poll's
-        if not (byte := os.read(0, 1)):
-            return 0
-        first += byte
-    spec = json.loads(first)
-    for path in spec.pop("path"):
-        if path not in sys.path:
-            sys.path.append(path)
-    from supervisor import libc
-
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    libc.name_process(b"guard-metrics")
     os.set_blocking(0, False)
     Exporter(spec).run()
-    return 0
 
 
 class Exporter:
     """`spec`: `address`, `port`, `socket`, `file`, `otlp`; null for what isn't asked for."""
 
     def __init__(self, spec: dict[str, Any]) -> None:
-        from supervisor.metrics.figures import Names
-        from supervisor.metrics.serving import Server
-
         self._spec = spec
         self._poller = select.poll()
         self._poller.register(0, select.POLLIN)
-        self._server = Server(self._poller, self._answer)
-        self._names = Names()
+        self._server = serving.Server(self._poller, self._answer)
+        self._names = figures.Names()
         self._line: dict[str, Any] = {}
         self._came_s = time.monotonic()
         self._data = b""
@@ -122,8 +109,6 @@ class Exporter:
 
     def _figures(self) -> tuple[dict[str, Any], list[Any]]:
         """The last line and what is shown of it, for any thread."""
-        from supervisor.metrics import figures
-
         line, age_s = self._line, time.monotonic() - self._came_s
         if line and self._over:
             line, age_s = line | {"up": 0, "within_s": 0.0}, float("inf")
@@ -142,24 +127,21 @@ class Exporter:
 
     # -- what it shows -----------------------------------------------------------------------------------------------
 
-    def _answer(self, request: Any) -> Any:
-        from supervisor.metrics import exposition, figures
-        from supervisor.metrics.serving import Response
-
+    def _answer(self, request: serving.Request) -> serving.Response:
         age_s = time.monotonic() - self._came_s
         if request.path == "/metrics":
             families = self._figures()[1]
             if exposition.wants_open_metrics(request.headers.get("accept", "")):
-                return Response(200, exposition.open_metrics(families), exposition.OPEN_METRICS)
-            return Response(200, exposition.prometheus(families), exposition.PROMETHEUS)
+                return serving.Response(200, exposition.open_metrics(families), exposition.OPEN_METRICS)
+            return serving.Response(200, exposition.prometheus(families), exposition.PROMETHEUS)
         if request.path in ("/livez", "/healthz"):
             lives = figures.watching(self._line, age_s)
-            return Response(200, "ok\n") if lives else Response(503, f"no sample for {age_s:.0f} s\n")
+            return serving.Response(200, "ok\n") if lives else serving.Response(503, f"no sample for {age_s:.0f} s\n")
         if request.path == "/readyz":
             if figures.ready(self._line, age_s):
-                return Response(200, "ok\n")
-            return Response(503, f"state {self._line.get('state')}, target up {self._line.get('up')}\n")
-        return Response(404, "/metrics, /livez, /readyz\n")
+                return serving.Response(200, "ok\n")
+            return serving.Response(503, f"state {self._line.get('state')}, target up {self._line.get('up')}\n")
+        return serving.Response(404, "/metrics, /livez, /readyz\n")
 
     def _listen(self, now_s: float) -> None:
         for what in tuple(self._wanted):
@@ -216,9 +198,6 @@ class Exporter:
         return "ip addr; guard run --metrics-address 127.0.0.1"
 
     def _write(self, now_s: float) -> None:
-        from supervisor import files
-        from supervisor.metrics import exposition
-
         self._written_s, self._file_due_s = now_s, float("inf")
         path = self._spec["file"]
         try:
@@ -271,8 +250,3 @@ def _remove_stale(path: str) -> None:
 
 def _why(error: OSError) -> str:
     return error.strerror or str(error)
-
-
-if __name__ == "__main__":
-    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-    sys.exit(main())

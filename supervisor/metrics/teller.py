@@ -36,7 +36,7 @@ class Teller:
     def __init__(self, config: Config, init: Init, emit: Callable[..., None]) -> None:
         self._config = config
         self._emit = emit
-        self._helper = Helper("metrics/exporter.py", init.poller, init.helpers, fed=True)
+        self._helper = Helper("metrics.exporter", init.poller, init.helpers, fed=True)
         self._before: dict[str, float] = dict.fromkeys(_SUMS, 0)  # by lives that have ended
         self._seconds: dict[str, float] = {}
         self._actions = {(kind, "finished"): 0 for kind in KINDS}

@@ -20,7 +20,7 @@ class Reloader:
     def __init__(self, config: Config, poller: select.poll, helpers: set[int], tell: Callable[..., None]) -> None:
         self.change: dict[str, Any] | None = None
         self._tell = tell
-        self._helper = Helper("reload/watching_files.py", poller, helpers)
+        self._helper = Helper("reload.watching_files", poller, helpers)
         never = [config.profiles_dir, *([config.log_file] if config.log_file else [])]
         self._spec: dict[str, Any] = {
             "directories": list(config.reload_dir),

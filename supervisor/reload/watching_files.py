@@ -1,7 +1,7 @@
 """`--reload`'s watcher, in a process of its own: file changes as an iterator, told as JSON lines on stdout.
 
-Started as `python -IS watching_files.py SPEC`. It imports watchfiles, which the process that watches memory never does.
-A line is {"engine": "inotify"|"polling", "reason"} when it watches, {"changed": [path, ...], "count"} after a burst.
+A helper (see `helped`). It imports watchfiles, which the process that watches memory never does. A line is
+{"engine": "inotify"|"polling", "reason"} when it watches, {"changed": [path, ...], "count"} after a burst.
 """
 
 from __future__ import annotations
@@ -13,34 +13,21 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from supervisor.reload.wanted import Wanted
+
 STEP_MS, DEBOUNCE_MS, IDLE_MS, POLL_MS = 100, 2000, 1000, 500
 _MOST_PATHS = 5
 _MOST_FILES = 20_000
 
 
-def main(argument: str) -> int:
+def main(spec: dict[str, Any]) -> None:
     """Tell of changes until the other end of stdout is gone."""
-    spec = json.loads(argument)
-    for path in spec.pop("path"):
-        if path not in sys.path:
-            sys.path.append(path)
-    from supervisor import libc
-    from supervisor.reload.wanted import Wanted
-
-    libc.prctl(libc.PR_SET_PDEATHSIG, 9)
-    if os.getppid() != spec["parent"]:
-        return 0
-    libc.name_process(b"guard-reload")
     wanted = Wanted(spec["directories"], spec["include"], spec["exclude"], spec["never"])
-    try:
-        for line in lines(wanted, spec["since"], _tell):
-            _tell(line)
-    except BrokenPipeError:
-        return 0
-    return 0
+    for line in lines(wanted, spec["since"], _tell):
+        _tell(line)
 
 
-def lines(wanted: Any, since: float, tell: Callable[[dict[str, Any]], None]) -> Iterator[dict[str, Any]]:
+def lines(wanted: Wanted, since: float, tell: Callable[[dict[str, Any]], None]) -> Iterator[dict[str, Any]]:
     """Bursts of changes, each one line; what was written after `since` (seconds since the epoch) is the first."""
     import watchfiles
 
@@ -76,7 +63,7 @@ def _engine(polling: bool) -> dict[str, Any]:
     return {"engine": "inotify" if sys.platform == "linux" else "native", "reason": ""}
 
 
-def newer(wanted: Any, since: float) -> list[str]:
+def newer(wanted: Wanted, since: float) -> list[str]:
     """Wanted files that were written after `since`, looking at 20,000 files at most."""
     found: list[str] = []
     looked = 0
@@ -99,8 +86,3 @@ def newer(wanted: Any, since: float) -> list[str]:
 def _tell(line: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-    sys.exit(main(sys.argv[1]))

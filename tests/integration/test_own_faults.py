@@ -107,7 +107,7 @@ def test_nobody_wakes_an_init_for_figures(faulty: Callable[..., Run]) -> None:
     run = faulty(3, "--metrics-port", "0")
     failure(run, 1)
     lines = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children_of(run.process.pid)}
-    (shows,) = [pid for pid, line in lines.items() if b"exporter.py" in line]
+    (shows,) = [pid for pid, line in lines.items() if b"metrics.exporter" in line]
     assert not failure(run, 3)["goes_on"]
     until(lambda: gone(shows), "it shows figures that nobody counts")
     run.process.send_signal(signal.SIGTERM)

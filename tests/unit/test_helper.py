@@ -23,14 +23,19 @@ print(json.dumps({"got": "the end"}), flush=True)
 """
 
 
+def runs(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Helpers run this, whatever their module is."""
+    (folder / "runs.py").write_text(code)
+    monkeypatch.setattr(helper, "_HELPED", str(folder / "runs.py"))
+
+
 class Fed:
     """A fed helper with its poller and pids."""
 
-    def __init__(self, path: Path) -> None:
-        path.write_text(ECHO)
+    def __init__(self) -> None:
         self.poller = select.poll()
         self.pids: set[int] = set()
-        self.helper = Helper(str(path), self.poller, self.pids, fed=True)
+        self.helper = Helper("echo", self.poller, self.pids, fed=True)
         self.helper.begin({"word": "first"})
         (self.pid,) = self.pids
 
@@ -41,8 +46,9 @@ class Fed:
 
 
 @pytest.fixture
-def fed(tmp_path: Path) -> Iterator[Fed]:
-    running = Fed(tmp_path / "echo.py")
+def fed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fed]:
+    runs(ECHO, tmp_path, monkeypatch)
+    running = Fed()
     yield running
     running.helper.end()
     if running.pids:
@@ -100,11 +106,10 @@ def test_what_ends_all_of_a_service_does_not_end_it_before_guard(fed: Fed) -> No
     assert fed.told() == [{"still": "here"}]
 
 
-def test_one_that_is_not_fed_is_ended(tmp_path: Path) -> None:
-    script = tmp_path / "waits.py"
-    script.write_text("import time\nprint('{\"got\": 1}', flush=True)\ntime.sleep(600)\n")
+def test_one_that_is_not_fed_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs("import time\nprint('{\"got\": 1}', flush=True)\ntime.sleep(600)\n", tmp_path, monkeypatch)
     poller, pids = select.poll(), set[int]()
-    lasting = Helper(str(script), poller, pids)
+    lasting = Helper("waits", poller, pids)
     lasting.begin({})
     (pid,) = pids
     assert poller.poll(20_000) and lasting.take() == [{"got": 1}]
