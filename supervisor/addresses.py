@@ -107,6 +107,35 @@ def _word_or_url(text: str, word: str, meaning: str, schemes: tuple[str, ...]) -
         raise BadValue(f"{error}, or {word} for {meaning}") from None
 
 
+def without_userinfo(url: str) -> str:
+    """The URL to connect to."""
+    return _parted(url)[1]
+
+
+def authorization(url: str) -> dict[str, str]:
+    """The header for a URL's userinfo; empty without one."""
+    from urllib.parse import unquote
+
+    userinfo = _parted(url)[0]
+    user, _, password = userinfo.partition(":")
+    return basic(unquote(user), unquote(password)) if userinfo else {}
+
+
+def basic(user: str, password: str = "") -> dict[str, str]:
+    """The header of HTTP Basic: with its colon also where there is no password (RFC 7617)."""
+    from base64 import b64encode
+
+    return {"Authorization": "Basic " + b64encode(f"{user}:{password}".encode()).decode()}
+
+
+def _parted(url: str) -> tuple[str, str]:
+    """A URL's userinfo, and the URL without it. An @ of its path or query is neither's."""
+    scheme, _, rest = url.partition("://")
+    end = min((rest.index(mark) for mark in "/?#" if mark in rest), default=len(rest))
+    userinfo, _, place = rest[:end].rpartition("@")
+    return userinfo, f"{scheme}://{place}{rest[end:]}"
+
+
 def masked_url(text: str) -> str:
     """The URL without what may be secret in it: userinfo, path, query. A directory is none, and shown whole."""
     scheme, separator, rest = text.partition("://")

@@ -3,8 +3,24 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+class LinkLocal(Exception):
+    """A host is at such an address; says so in a sentence."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(f"{host} is a link-local address, where machines keep their own secrets")
+
+
+def checked(host: str, port: int | None) -> list[str]:
+    """What a host's name means, each of which may be connected to. Raises LinkLocal, OSError, UnicodeError."""
+    found = [str(place[4][0]) for place in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    if any(is_link_local(address) for address in found):
+        raise LinkLocal(host)
+    return found
 
 
 def is_link_local(address: str) -> bool:

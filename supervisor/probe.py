@@ -21,6 +21,8 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from supervisor.addresses import authorization
+
 _MOST_PAGE = 1 << 20
 _MOST_HANGING = 4  # probes that outlive their deadline; while there are so many none is begun
 
@@ -88,11 +90,7 @@ def asker(url: str, timeout_s: float) -> Callable[[], str]:
     target = parts._replace(scheme="", netloc="", fragment="").geturl() or "/"
     target = target if target.startswith("/") else f"/{target}"
     headers = {"User-Agent": "guard-probe", "Accept": "*/*", "Connection": "close"}
-    if parts.username is not None:
-        import base64
-
-        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
-        headers["Authorization"] = "Basic " + base64.b64encode(pair).decode()
+    headers |= authorization(url)
     if parts.scheme == "http+unix":
         path = unquote(parts.netloc.rpartition("@")[2])
         headers["Host"] = "localhost"

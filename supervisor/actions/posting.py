@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import http.client
-import socket
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from typing import Any, NamedTuple
-from urllib.parse import unquote
 
-from supervisor.addresses import masked_url
-from supervisor.linklocal import is_link_local
+from supervisor import linklocal
+from supervisor.addresses import authorization, masked_url, without_userinfo
 from supervisor.profilers.failure import Failure
 from supervisor.version import VERSION
 
@@ -32,21 +29,15 @@ class Words(NamedTuple):
     for_good: tuple[int, ...] = (400, 404, 410, 413, 422)  # the receiver won't take this later either
 
 
-class _LinkLocal(Exception):
-    """The receiver is at an address where machines keep their own secrets."""
-
-
 class _Connection(http.client.HTTPConnection):
     """One that is never made to a link-local address, by whatever name."""
 
     def connect(self) -> None:
-        found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
-        if any(is_link_local(str(place[4][0])) for place in found):
-            raise _LinkLocal
+        linklocal.checked(self.host, self.port)
         super().connect()
-        if is_link_local(str(self.sock.getpeername()[0])):  # its name meant another address by then
+        if linklocal.is_link_local(str(self.sock.getpeername()[0])):  # its name meant another address by then
             self.close()
-            raise _LinkLocal
+            raise linklocal.LinkLocal(self.host)
 
 
 class _SecureConnection(_Connection, http.client.HTTPSConnection):
@@ -92,9 +83,8 @@ def post(url: str, body: bytes, headers: Mapping[str, str], words: Words) -> Non
             if error.code < 500 and error.code not in (408, 425, 429):
                 raise Failure(f"{words.receiver}-refused", said, words.hint) from None
             reason = f"{words.receiver}-failed"
-        except _LinkLocal:
-            said = f"{shown} is a link-local address, where machines keep their own secrets"
-            raise Failure("link-local", said, words.hint) from None
+        except linklocal.LinkLocal as error:
+            raise Failure("link-local", str(error), words.hint) from None
         except (OSError, http.client.HTTPException, ValueError) as error:
             why = getattr(error, "reason", None) or error
             said, reason = f"{shown}: {why}"[:_MOST_SAID], f"{words.receiver}-unreachable"
@@ -123,18 +113,3 @@ def _why(error: urllib.error.HTTPError) -> str:
         return ""
     text = " ".join(words)
     return f": {text}" if text and text.isprintable() and not text.startswith("<") else ""
-
-
-def without_userinfo(url: str) -> str:
-    """The URL to connect to."""
-    scheme, _, rest = url.partition("://")
-    place, slash, path = rest.partition("/")
-    return f"{scheme}://{place.rpartition('@')[2]}{slash}{path}"
-
-
-def authorization(url: str) -> dict[str, str]:
-    """The header for a URL's userinfo; empty without one."""
-    user = url.partition("://")[2].partition("/")[0].rpartition("@")[0]
-    if not user:
-        return {}
-    return {"Authorization": "Basic " + base64.b64encode(unquote(user).encode()).decode()}

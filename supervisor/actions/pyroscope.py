@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import calendar
 import json
 import os
@@ -10,10 +9,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from supervisor import files, pyroscope
+from supervisor import addresses, files, pyroscope
 from supervisor.actions import posting
 from supervisor.actions.task import Task
-from supervisor.addresses import masked_url
 from supervisor.profilers.failure import Failure
 
 _MOST_BYTES = 64 << 20
@@ -28,7 +26,7 @@ def take(task: Task) -> dict[str, Any]:
     name = os.environ.get("PYROSCOPE_APPLICATION_NAME") or spec["service"]
     labels = {"environment": spec["environment"], "state": spec["state"], "trigger": spec.get("trigger") or "",
               "host": os.uname().nodename}  # fmt: skip
-    hint = f"curl -i {masked_url(url)}"
+    hint = f"curl -i {addresses.masked_url(url)}"
     try:
         times = _seconds(meta["started"]), _seconds(meta["ended"])
         push = pyroscope.push(spec["kind"], text, meta, *times, name, labels)
@@ -57,11 +55,10 @@ def _headers(environ: Mapping[str, str], url: str) -> dict[str, str]:
     found = {}
     if tenant := environ.get("PYROSCOPE_TENANT_ID"):
         found["X-Scope-OrgID"] = tenant
-    if "@" in url.partition("://")[2].partition("/")[0]:
+    if addresses.authorization(url):
         return found
     if token := environ.get("PYROSCOPE_AUTH_TOKEN"):
         found["Authorization"] = f"Bearer {token}"
     elif user := environ.get("PYROSCOPE_BASIC_AUTH_USER"):
-        both = f"{user}:{environ.get('PYROSCOPE_BASIC_AUTH_PASSWORD', '')}"
-        found["Authorization"] = "Basic " + base64.b64encode(both.encode()).decode()
+        found |= addresses.basic(user, environ.get("PYROSCOPE_BASIC_AUTH_PASSWORD", ""))
     return found

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from supervisor import installing
+from supervisor import addresses, installing
 from supervisor.metrics.exposition import Family
 
 _TIMEOUT_S = 5.0
@@ -49,18 +49,15 @@ class Pusher:
         """The library, which takes its time to be imported. Raises what it likes."""
         from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 
-        from supervisor.actions.posting import authorization, without_userinfo
-        from supervisor.addresses import masked_url
-
         url = self._url
         given = url != "env"
         self._exporter = OTLPMetricExporter(
-            endpoint=endpoint(without_userinfo(url)) if given else None,
-            headers=authorization(url) or None if given else None,
+            endpoint=endpoint(addresses.without_userinfo(url)) if given else None,
+            headers=addresses.authorization(url) or None if given else None,
             timeout=None if any(os.environ.get(name) for name in _TIMEOUTS) else _TIMEOUT_S,
         )
         used = str(getattr(self._exporter, "_endpoint", url))
-        self._place = masked_url(used)
+        self._place = addresses.masked_url(used)
         self._said = _Said(used, self._place)
         logger = logging.getLogger("opentelemetry")
         logger.addHandler(self._said)

@@ -191,8 +191,6 @@ class _Asked:
             pass
 
     def _run(self) -> None:
-        from supervisor.actions import posting  # whose way with secrets in a URL this shares
-
         scheme, host, port, _ = _place(self._url)
         context: Any = None
         if scheme == "https":
@@ -202,8 +200,8 @@ class _Asked:
             self._connection = http.client.HTTPSConnection(host, port, context=context)
         else:
             self._connection = http.client.HTTPConnection(host, port)
-        target = "/" + posting.without_userinfo(self._url).partition("://")[2].partition("/")[2]
-        headers = {"User-Agent": "guard", "Connection": "close", **posting.authorization(self._url)}
+        target = "/" + addresses.without_userinfo(self._url).partition("://")[2].partition("/")[2]
+        headers = {"User-Agent": "guard", "Connection": "close", **addresses.authorization(self._url)}
         # Connected here, since a name may mean several addresses, and others' programs.
         self._socket = socket.create_connection((self._address or host, port))
         if context is not None:

@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, BinaryIO
 
-from supervisor import installing
-from supervisor.linklocal import is_link_local
+from supervisor import installing, linklocal
 from supervisor.shipping.failure import Undelivered
 from supervisor.shipping.target import Target
 
@@ -129,9 +128,8 @@ def _check(endpoint: str) -> None:
     if not host:
         return
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        linklocal.checked(host, None)
+    except linklocal.LinkLocal as error:
+        raise Undelivered("link-local", str(error), "see AWS_ENDPOINT_URL") from None
     except (socket.gaierror, UnicodeError):
-        return  # obstore says so itself
-    if any(is_link_local(str(place[4][0])) for place in found):
-        said = f"{host} is a link-local address, where machines keep their own secrets"
-        raise Undelivered("link-local", said, "see AWS_ENDPOINT_URL")
+        pass  # obstore says so itself

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import http.client
 import socket
 import ssl
@@ -11,7 +10,8 @@ from http import HTTPStatus
 from typing import BinaryIO
 from urllib.parse import quote, unquote
 
-from supervisor.linklocal import is_link_local
+from supervisor import linklocal
+from supervisor.addresses import basic
 from supervisor.shipping.failure import Undelivered
 from supervisor.shipping.target import Target
 from supervisor.version import VERSION
@@ -72,8 +72,8 @@ class Put:
         connection.putheader("Content-Type", _TYPES.get("." + key[-1].rpartition(".")[2], "application/octet-stream"))
         connection.putheader("User-Agent", f"guard/{VERSION}")
         if self._target.user is not None:
-            pair = f"{unquote(self._target.user)}:{unquote(self._target.password)}".encode()
-            connection.putheader("Authorization", "Basic " + base64.b64encode(pair).decode())
+            for name, value in basic(unquote(self._target.user), unquote(self._target.password)).items():
+                connection.putheader(name, value)
         assert connection.sock is not None
         try:
             connection.endheaders()
@@ -111,14 +111,12 @@ class Put:
         """Connect to an address that was looked at, not to a name that may lead elsewhere the next time."""
         target = self._target
         try:
-            found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+            addresses = linklocal.checked(target.host, target.port)
+        except linklocal.LinkLocal as error:
+            raise Undelivered("link-local", str(error), "guard run --ship https://HOST/PREFIX/ -- COMMAND") from None
         except (socket.gaierror, UnicodeError) as error:
             said = f"{target.host}: {getattr(error, 'strerror', None) or 'no host name'}"
             raise Undelivered("unresolved", said, f"getent hosts {target.host}", again=True) from None
-        addresses = [str(place[4][0]) for place in found]
-        if any(is_link_local(address) for address in addresses):
-            said = f"{target.host} is a link-local address, where machines keep their own secrets"
-            raise Undelivered("link-local", said, "guard run --ship https://HOST/PREFIX/ -- COMMAND")
         sock = self._first(addresses, deadline_s)
         try:
             if not target.secure:

@@ -6,6 +6,7 @@ import socket
 
 import pytest
 
+from supervisor import linklocal
 from supervisor.actions import posting
 from supervisor.profilers.failure import Failure
 
@@ -30,7 +31,7 @@ def test_a_name_that_means_another_address_by_then_gets_nothing(monkeypatch: pyt
         asked.append(address)
         return len(asked) > 1  # first what the name was looked up to be, then whom it is connected to
 
-    monkeypatch.setattr(posting, "is_link_local", is_link_local)
+    monkeypatch.setattr(linklocal, "is_link_local", is_link_local)
     port = listener.getsockname()[1]
     with listener, pytest.raises(Failure) as caught:
         posting.post(f"http://127.0.0.1:{port}/in", b"secret", {}, WORDS)
