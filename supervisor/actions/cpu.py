@@ -12,7 +12,7 @@ import sys
 import time
 from typing import Any
 
-from supervisor.actions import cpu_report, ways
+from supervisor.actions import aiming, cpu_report, ways
 from supervisor.actions.slices import Slices
 from supervisor.actions.task import Task, Turn
 from supervisor.actions.trying import Samplers
@@ -98,10 +98,11 @@ class Recording:
         self.engine: recorder.Engine | None = None
         self.samplers: Samplers | None = None
         self._tree = ProcTree()
-        self._pid = task.pid  # who is profiled: the process itself or, of a shell and the like, what that started
+        self._pid = task.aimed  # who is profiled: the process itself or, of a shell and the like, what that started
         self._native = self._works = False  # machine code, and that it isn't a wrapper that waits for another
         duration = spec.get("duration", 10.0)
-        self._until_s = float("inf") if duration is None else time.monotonic() + float(duration)
+        task.began_s = began_s = task.began_s or time.monotonic()
+        self._until_s = float("inf") if duration is None else began_s + float(duration)
         self._patient_until_s = self._until_s if spec.get("patient") else 0.0
 
     def run(self) -> None:
@@ -144,7 +145,10 @@ class Recording:
         return False
 
     def _find(self) -> bool:
-        """Settle who is profiled; False while that can't be told yet."""
+        """Settle who is profiled; False while that can't be told yet. Raises Turn.
+
+        Once there is something of one, the others that a shell starts after it belong to the same profile.
+        """
         if self.options.subprocesses:
             return True
         if not self._patient_until_s or interpreter.look(self.task.pid) is not None:
@@ -155,13 +159,12 @@ class Recording:
         now = next((each for each in found if each.pid == self._pid), None)
         if self._works and now is not None and (now.engine in engine.MACHINE_CODE) == self._native:
             return True
-        chosen = matters.choose(found, machine_code=machine_code)
-        inspects = self.task.spec.get("node_inspector", True)
-        if chosen is None or (chosen.engine == engine.NODE and (not inspects or self.slices.taken)):
+        chosen = aiming.who(self.task, found, machine_code=machine_code, begun=self.slices.taken > 0)
+        if chosen is None:
             said = "neither the command nor what it started is something that guard can profile"
             self.failure = Failure("not-python", said, "guard doctor, and for a Bun: guard profile -- bun SCRIPT")
             return False
-        if chosen.engine == engine.NODE:
+        if chosen.pid != self.task.aimed and not self.tally.pieces:
             raise Turn(chosen.pid)
         is_native = chosen.engine in engine.MACHINE_CODE
         if is_native != self._native:

@@ -6,9 +6,9 @@ import signal
 import time
 from typing import Any
 
-from supervisor.actions import heap_agent
+from supervisor.actions import aiming, heap_agent
 from supervisor.actions.heap_agent import Heap
-from supervisor.actions.task import Pass, Task, Turn
+from supervisor.actions.task import Pass, Task
 from supervisor.proc_tree import ProcTree
 from supervisor.profilers import agent, engine, matters, runner
 from supervisor.profilers.failure import Failure
@@ -64,9 +64,7 @@ def _find(task: Task) -> tuple[int, dict[str, Any]]:
     while True:
         if patient and engine.of(task.pid) != engine.PYTHON:
             silent = agent.silence(task.pid)
-            chosen = matters.choose(matters.look(tree, task.pid))
-            if chosen is not None and chosen.engine == engine.NODE and task.spec.get("node_inspector", True):
-                raise Turn(chosen.pid)
+            aiming.who(task, matters.look(tree, task.pid))
         else:
             try:
                 return task.pid, agent.ask(task.pid, "hello", 5.0)

@@ -60,6 +60,7 @@ class Task:
         self.passed: list[Pass] = []  # ways that couldn't be gone: see `ways`
         self.name: str = spec["name"]
         self.started_at = time.time()
+        self.began_s: float | None = None  # monotonic, set by the first way that records: a Turn doesn't prolong it
         self.paths: list[str] = []
         self._secret = os.environ.pop(SECRET, "")  # what this process starts doesn't inherit it
         self._directory: str = spec["directory"]
