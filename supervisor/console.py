@@ -70,6 +70,9 @@ def _finished(event: Event) -> str:
         else:
             words += f", {share} of it in {visible(str(suspect['mapping']))}"
             words += f", objects of {visible(str(suspect['type']))}" if suspect.get("type") else ""
+    if grew := event.get("grew"):
+        held = f", held by {visible(str(grew['holder']))}" if grew.get("holder") else ""
+        words += f", {visible(str(grew['type']))} grew by {human_bytes(grew['bytes'])}{held}"
     return f"{words} → {visible(os.path.basename(str(event['path'])))}" if event.get("path") else words
 
 

@@ -40,11 +40,19 @@ def text(told: Mapping[str, Any]) -> str:
         named = suspect.get("function") or suspect.get("type") or suspect.get("mapping")
         where = f" in {named}" if named else ""
         word = "suspect" if suspect.get("enough", True) else "suspect, on little evidence"
-        lines.append(f"{word}: {suspect.get('name') or 'process'} {suspect.get('pid', '')}{where}")
+        lines.append(f"{word}: {suspect.get('name') or 'process'} {suspect.get('pid', '')}{where}{_grown(suspect)}")
     elif told.get("guilty_pid"):
         lines.append(f"grows most: {told.get('guilty_name', 'process')} {told['guilty_pid']}")
     lines.append(f"guard postmortem {told['run']}")
     return "\n".join(lines)
+
+
+def _grown(suspect: Mapping[str, Any]) -> str:
+    grew = suspect.get("grew")
+    if not isinstance(grew, Mapping):
+        return ""
+    held = f", held by {grew['holder']}" if grew.get("holder") else ""
+    return f"; {grew.get('type')} grew{held}"
 
 
 def request(kind: str, told: Mapping[str, Any]) -> tuple[bytes, dict[str, str]]:

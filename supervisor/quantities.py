@@ -7,6 +7,7 @@ Imported before the target starts, so it uses no `re`. Every parser takes the te
 from __future__ import annotations
 
 import _signal
+import time
 
 # SI prefixes are powers of 1000 and IEC ones powers of 1024, as in IEC 80000-13; Kubernetes writes `Mi` for `MiB`.
 _SIZE_UNITS = {
@@ -320,3 +321,9 @@ def human_duration(seconds: float) -> str:
 def human_percent(share: float) -> str:
     """A share for people: `87.5 %`."""
     return f"{share * 100:.3g} %"
+
+
+def iso(seconds: float) -> str:
+    """Wall-clock time: 2026-11-24T11:16:44.123Z."""
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    return f"{whole}.{int(seconds % 1 * 1000):03d}Z"

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import math
 import os
-import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from supervisor import pid1, restart
 from supervisor.analysis.text import visible
 from supervisor.model import STATES, Sample
-from supervisor.quantities import human_bytes, human_duration, human_percent, signal_name
+from supervisor.quantities import human_bytes, human_duration, human_percent, iso, signal_name
 from supervisor.thresholds import Level
 from supervisor.triggers import Rules, Watched
 from supervisor.version import VERSION
@@ -24,12 +23,6 @@ SCHEMA_VERSION = 1
 CRASHES_OF_A_LOOP = 3
 _MOST_PROCESSES = 20
 _TERMINATION_BYTES = 4096
-
-
-def iso(seconds: float) -> str:
-    """Wall-clock time: 2026-11-24T11:16:44.123Z."""
-    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-    return f"{whole}.{int(seconds % 1 * 1000):03d}Z"
 
 
 def thresholds(levels: Iterable[Level]) -> dict[str, dict[str, Any]]:
@@ -307,22 +300,27 @@ def suspect_words(suspect: Mapping[str, Any] | None) -> str:
         amount = human_bytes(suspect["bytes"])
         share = human_percent(suspect["share"])
         type_ = f", objects of {visible(str(suspect['type']))}" if suspect.get("type") else ""
-        return f"{where}: {share} of what it took is in {visible(str(suspect['mapping']))} ({amount}){type_}"
+        held = f"{visible(str(suspect['mapping']))} ({amount}){type_}"
+        return f"{where}: {share} of what it took is in {held}{_and_grown(suspect)}"
     if not suspect.get("function"):
+        if grew := suspect.get("grew"):
+            return f"{where}: {_grown(grew)}"
         return f"{where} held the memory; its functions could not be told apart"
     place = f" ({suspect['file']}:{suspect['line']})" if suspect.get("line") else ""
     amount = human_bytes(suspect["bytes"])
     return (
         f"{where}, function {visible(str(suspect['function']))}{visible(place)}: "
-        f"{human_percent(suspect['share'])} of its growth ({amount}){_grown(suspect.get('grew'))}"
+        f"{human_percent(suspect['share'])} of its growth ({amount}){_and_grown(suspect)}"
     )
 
 
-def _grown(grew: Mapping[str, Any] | None) -> str:
-    if not grew:
-        return ""
+def _and_grown(suspect: Mapping[str, Any]) -> str:
+    return f"; {_grown(suspect['grew'])}" if suspect.get("grew") else ""
+
+
+def _grown(grew: Mapping[str, Any]) -> str:
     held = f", held by {visible(str(grew['holder']))}" if grew.get("holder") else ""
-    return f"; {visible(str(grew['type']))} grew by {human_bytes(grew['bytes'])}{held}"
+    return f"{visible(str(grew['type']))} grew by {human_bytes(grew['bytes'])}{held}"
 
 
 def closing_lines(record: Mapping[str, Any], run_path: str | None) -> list[str]:

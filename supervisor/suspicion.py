@@ -28,6 +28,7 @@ class Suspicion:
         known = self.found or {}
         if not (known.get("function") or known.get("mapping")):
             self.found = self._guilty
+            self._add_type()
 
     def growth(self, pid: int, result: Mapping[str, Any]) -> None:
         """What a growth attribution of this process found."""

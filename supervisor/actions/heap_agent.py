@@ -209,7 +209,7 @@ class Heap:
         notes.append(f"Counts and bytes are estimates from {basis}; no value was read, only types, sizes and names.")
         sections = [heap_report.types_section(rows), heap_report.modules_section(rows)]
         counts = heap_report.by_type(rows, self.chains, grown=False)
-        title = f"Heap of process {self.pid}"
+        title, frames = f"Heap of process {self.pid}", "types"
         if self.last is not None:
             sections.insert(0, heap_report.grew_section(grown, self.chains, seconds))
             if grown and doubt != "coarse":
@@ -217,7 +217,7 @@ class Heap:
                 title = f"What grew in process {self.pid}"
         if self.traces.get("sites"):
             counts = heap_sites.counts(self.traces)
-            title = f"Allocations held by process {self.pid}"
+            title, frames = f"Allocations held by process {self.pid}", "functions"
             if self.last is not None:
                 sections.insert(1, heap_report.sites_section(self.first.sites, newest.sites, seconds))
         elif (path := self._recorded()) is not None:
@@ -230,6 +230,7 @@ class Heap:
             self._record_again()
             if held:
                 counts, title = held, f"Allocations held by process {self.pid} at the peak"
+                frames = "functions"
         elif self.traces:
             notes.append(f"tracemalloc's sites were not read: {self.traces.get('error', 'no answer')}.")
         facts = {
@@ -237,6 +238,7 @@ class Heap:
             "engine_reason": reason,
             "engine_refused": refused or self.trouble or None,
             "samples": looked_at,
+            "frames": frames,
             "errors": 0,
             "objects": objects,
             "rss_bytes": newest.rss_bytes,

@@ -10,7 +10,8 @@ from typing import Any
 import psutil
 
 from supervisor import cgroup, sample
-from supervisor.actions.task import Task, command_line, iso
+from supervisor.actions.task import Task, command_line
+from supervisor.quantities import iso
 
 _MOST_DESCRIPTORS, _MOST_KINDS = 100_000, 20
 _STAT_FIELDS = (

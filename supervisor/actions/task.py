@@ -12,6 +12,7 @@ from typing import Any
 from supervisor import files, sample
 from supervisor.model import SECRET
 from supervisor.profilers.failure import Failure, gone
+from supervisor.quantities import iso
 
 SCHEMA_VERSION = 1
 
@@ -143,11 +144,6 @@ def _open(directory: str, root: str | None, root_id: list[int] | None) -> int:
         return files.open_below(fd, tuple(os.path.relpath(directory, root).split(os.sep)))
     finally:
         os.close(fd)
-
-
-def iso(seconds: float) -> str:
-    """A wall-clock time for people and programs: 2026-11-24T11:16:44Z."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def command_line(pid: int) -> list[str]:

@@ -24,15 +24,27 @@ from supervisor.evidence.actions import actions
 from supervisor.evidence.finding import find, is_run_id, profiles_root, run_ids, runs, setting
 from supervisor.evidence.flights import events, flight
 from supervisor.evidence.items import items
-from supervisor.evidence.model import Action, Event, FlightProcess, FlightSample, Item, Limit, Record, Run, Suspect
+from supervisor.evidence.model import (
+    Action,
+    Event,
+    FlightProcess,
+    FlightSample,
+    Grown,
+    Item,
+    Limit,
+    Record,
+    Run,
+    Suspect,
+)
 from supervisor.evidence.raw import read_file
-from supervisor.evidence.records import read, suspect
+from supervisor.evidence.records import grown, read, suspect
 
 __all__ = [
     "Action",
     "Event",
     "FlightProcess",
     "FlightSample",
+    "Grown",
     "Item",
     "Limit",
     "Record",
@@ -42,6 +54,7 @@ __all__ = [
     "events",
     "find",
     "flight",
+    "grown",
     "is_run_id",
     "items",
     "profiles_root",

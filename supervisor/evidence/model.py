@@ -19,9 +19,23 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
+class Grown:
+    """The type of a process's objects that grew most, as heap evidence found it; `holder`: who holds them, if known."""
+
+    type: str
+    size_bytes: int
+    holder: str | None = None
+
+    @property
+    def named(self) -> str:
+        """The type, and who holds it."""
+        return f"{self.type} in {self.holder}" if self.holder else self.type
+
+
+@dataclass(frozen=True, slots=True)
 class Suspect:
     """Who held the memory, as the run saw it: the process and, where attributed, the function, else the mapping and,
-    where a runtime counts its objects, their type."""
+    where a runtime counts its objects, their type; `grew` is what heap evidence found."""
 
     pid: int
     name: str
@@ -33,11 +47,12 @@ class Suspect:
     mapping: str | None = None
     enough: bool = True  # of stacks and bytes for a verdict
     type: str | None = None
+    grew: Grown | None = None
 
     @property
     def named(self) -> str | None:
         """The function, else the type of the objects, else the mapping."""
-        return self.function or self.type or self.mapping
+        return self.function or self.type or (self.grew.named if self.grew else None) or self.mapping
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from supervisor.evidence.fields import decoded, mapping, moment, number, sequence, text, whole
-from supervisor.evidence.model import Limit, Record, Run, Suspect
+from supervisor.evidence.model import Grown, Limit, Record, Run, Suspect
 from supervisor.evidence.raw import MOST_RECORD_BYTES, open_file, read_bytes
 from supervisor.model import STATES
 from supervisor.store import MONITORED, began, lock_held
@@ -104,4 +104,12 @@ def suspect(found: object) -> Suspect | None:
         mapping=text(fields.get("mapping")) or None,
         enough=fields.get("enough") is not False,
         type=text(fields.get("type")) or None,
+        grew=grown(fields.get("grew")),
     )
+
+
+def grown(found: object) -> Grown | None:
+    """What grew, from a suspect or from a heap profile's event; None when there is nothing."""
+    fields = mapping(found)
+    type_, size = text(fields.get("type")), whole(fields.get("bytes"))
+    return Grown(type_, size, text(fields.get("holder")) or None) if type_ and size is not None else None

@@ -214,7 +214,10 @@ def _holders(
             "name": suspect.name,
             "function": suspect.function,
             "mapping": suspect.mapping,
-            "type": suspect.type,
+            "type": suspect.type or (suspect.grew.type if suspect.grew else None),
+            "grew": {"type": suspect.grew.type, "bytes": suspect.grew.size_bytes, "holder": suspect.grew.holder}
+            if suspect.grew
+            else None,
             "file": suspect.file,
             "line": suspect.line,
             "share": suspect.share,
@@ -247,6 +250,14 @@ def _holders(
             "enough": item.meta.get("enough") is not False,
             "functions": holders.functions(item),
         }
+        if key == "heap":
+            grew = evidence.grown(item.meta.get("grew"))
+            if grew is not None and grew.holder:
+                found[key]["tells"] = "it names what grew and who holds it"
+            elif item.meta.get("frames") == "types":
+                found[key]["tells"] = "it names what the memory is in"
+            else:
+                found[key]["tells"] = "it names who allocated"
     return found
 
 
@@ -328,7 +339,10 @@ def _next(run: Run, known: Known, verdict: Verdict, document: dict[str, Any]) ->
         return {"type": f"guard top {named}", "why": "it runs"}
     if known.facts.target_lives and run.record.pid is not None:
         return {"type": f"guard watch {run.record.pid}", "why": "the target lives on, and nobody watches it"}
-    for key, words in (("growth", "it names who took the memory"), ("heap", "it names who allocated")):
+    growth = ("growth", "it names who took the memory")
+    heap = ("heap", holding["heap"]["tells"] if holding["heap"] else "")
+    little = holding["growth"] and not holding["growth"]["enough"]
+    for key, words in (heap, growth) if little else (growth, heap):
         found = holding[key]
         if found and found["path"] and (verdict.cause not in ("exit", "stopped", "restart") or run.record.suspect):
             return {"type": f"less {shlex.quote(found['path'])}", "why": words}

@@ -9,7 +9,7 @@ from typing import Any
 from supervisor import evidence
 from supervisor.actions.cpu import HEAP_AGENT
 from supervisor.analysis import block, folded
-from supervisor.evidence import Event, Item, Record, Suspect
+from supervisor.evidence import Event, Grown, Item, Record, Suspect
 from supervisor.evidence.fields import decoded, mapping, sequence, text, whole
 
 _MOST_FUNCTIONS = 10
@@ -24,9 +24,11 @@ _MOST_MAPPINGS = 10_000
 def suspect(record: Record, events: Sequence[Event]) -> tuple[Suspect | None, bool]:
     """Who held the memory, and whether that rests on enough.
 
-    The end record's suspect where it has a function or a mapping; else what growth attributed, as the events tell, on
-    enough or on little; else the process that was guilty when a state was entered.
+    The end record's suspect where it has a function, a mapping or a type; else what growth attributed, as the events
+    tell, on enough, or a process whose heap profile names a type; else what growth attributed on little; else the
+    process that was guilty when a state was entered.
     """
+    grew: dict[int, Grown] = {}
     names: dict[int, str] = {}
     guilty = record.suspect
     attributed: dict[bool, Suspect] = {}
@@ -37,6 +39,9 @@ def suspect(record: Record, events: Sequence[Event]) -> tuple[Suspect | None, bo
         if event.name == "state.changed" and (pid := whole(fields.get("guilty_pid"))) is not None:
             names[pid] = text(fields.get("guilty_name")) or "?"
             guilty = Suspect(pid, names[pid], size_bytes=whole(fields.get("guilty_rss_bytes")))
+        pid = whole(fields.get("pid"))
+        if event.name == "action.finished" and pid is not None and (found_type := evidence.grown(fields.get("grew"))):
+            grew[pid] = found_type
         if event.name == "action.finished" and fields.get("action") == "growth":
             found = evidence.suspect({"pid": fields.get("pid"), **mapping(fields.get("suspect"))})
             enough = fields.get("enough") is True
@@ -44,10 +49,12 @@ def suspect(record: Record, events: Sequence[Event]) -> tuple[Suspect | None, bo
             if found is None or not found.named or (known and (known.size_bytes or 0) > (found.size_bytes or 0)):
                 continue
             attributed[enough] = replace(found, name=names.get(found.pid, "?"))
-    for enough in (True, False):
-        if enough in attributed:
-            return attributed[enough], enough
-    return guilty, False
+    if True in attributed:
+        return replace(attributed[True], grew=grew.get(attributed[True].pid)), True
+    if grew:
+        pid = guilty.pid if guilty is not None and guilty.pid in grew else next(reversed(grew))
+        return Suspect(pid, names.get(pid, guilty.name if guilty and guilty.pid == pid else "?"), grew=grew[pid]), True
+    return attributed.get(False, guilty), False
 
 
 def functions(item: Item) -> list[dict[str, Any]]:

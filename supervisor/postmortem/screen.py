@@ -165,11 +165,15 @@ def _holders(holders: Mapping[str, Any]) -> list[str]:
         share = f", {human_percent(suspect['share'])} of the growth" if suspect["share"] is not None else ""
         word = "growth" if suspect["enough"] else "growth (little evidence)"
         lines.append(_shown(f"{word}: {_named(suspect)}{_place(suspect)}{share}"))
-    if suspect and suspect.get("type"):
+    if suspect and (grew := suspect.get("grew")):
+        held = f", held by {grew['holder']}" if grew["holder"] else ""
+        lines.append(_shown(f"objects: {grew['type']} grew by {human_bytes(grew['bytes'])}{held}"))
+    elif suspect and suspect.get("type"):
         lines.append(_shown(f"objects: of {suspect['type']} there are more and more"))
     if holders["heap"]:
         lines += _functions("heap", holders["heap"], None)
-    if not holders["growth"] and not holders["heap"] and not (suspect and _named(suspect)):
+    told = suspect and (_named(suspect) or suspect.get("grew"))
+    if not holders["growth"] and not holders["heap"] and not told:
         lines.append("its functions: no growth or heap evidence was taken")
         if holders["busy"]:
             lines += _functions("busy (CPU, which is not who holds memory)", holders["busy"], None)

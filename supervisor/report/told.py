@@ -10,7 +10,7 @@ from supervisor import console, evidence
 from supervisor.analysis import flamegraph
 from supervisor.analysis.flamegraph import escape
 from supervisor.analysis.text import shorten
-from supervisor.evidence import Event, FlightSample, Run
+from supervisor.evidence import Event, FlightSample, Run, grown
 from supervisor.evidence.fields import mapping, moment, sequence, text, whole
 from supervisor.postmortem import holders
 from supervisor.quantities import human_bytes, human_duration, human_percent
@@ -31,6 +31,7 @@ _SILENT = ("action.", "state.changed", "sample.", "config.adjusted", "run.starte
 _TITLES = {
     "growth": "Growth: who took the memory",
     "heap-profile": "Heap profile: who allocated",
+    "types": "Heap: what the memory is in, and who holds it",
     "cpu-profile": "CPU profile: who was busy, which is not who holds memory",
     "stacks": "Stacks: what ran",
     "snapshot": "Snapshot: processes, cgroup, pressure",
@@ -164,13 +165,18 @@ def piece_card(number: int, piece: Piece, clock: Clock, samples: Sequence[Flight
     counts = whole(item.meta.get("samples"))
     if counts is not None and item.kind in ("growth", "cpu-profile", "heap-profile"):
         facts.append(f"{counts:,} samples" + ("" if item.meta.get("enough") is not False else ", which is little"))
-    parts = [_functions(piece), _stacks(piece.found), _snapshot(piece.found), _graph(piece)]
+    parts = [_grew(piece), _functions(piece), _stacks(piece.found), _snapshot(piece.found), _graph(piece)]
     files = ", ".join(f"<code>{escape(shorten(item.name + suffix, 200))}</code>" for suffix in sorted(item.files)[:20])
-    title = _TITLES.get(item.kind, item.kind or "Evidence")
+    title = _TITLES.get("types" if _of_types(piece) else item.kind, item.kind or "Evidence")
     return (
         f'<article id="e{number}" tabindex="-1"><h3>{escape(title)}</h3><p>{", ".join(facts)}.</p>\n'
         f"{''.join(parts)}<p class=soft>In {escape(item.category)}: {files}</p></article>"
     )
+
+
+def _of_types(piece: Piece) -> bool:
+    """Whether its stacks are of types of objects and who holds them."""
+    return piece.item.kind == "heap-profile" and piece.item.meta.get("frames") == "types"
 
 
 def _held(samples: Sequence[FlightSample], after_s: float | None) -> int | None:
@@ -195,6 +201,15 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequenc
     )
 
 
+def _grew(piece: Piece) -> str:
+    found = grown(piece.item.meta.get("grew")) if piece.item.kind == "heap-profile" else None
+    if found is None:
+        return ""
+    held = f", held by <code>{escape(shorten(found.holder, 200))}</code>" if found.holder else ""
+    type_ = escape(shorten(found.type, 200))
+    return f"<p><code>{type_}</code> grew most: {human_bytes(found.size_bytes)}{held}.</p>\n"
+
+
 def _functions(piece: Piece) -> str:
     if not piece.functions:
         return ""
@@ -204,8 +219,11 @@ def _functions(piece: Piece) -> str:
         place = f"{each['file']}:{each['line']}" if each["file"] and each["line"] else each["file"] or ""
         own = human_bytes(each["self"]) if in_bytes else f"{each['self']:,}"
         rows.append((human_percent(each["share"]), own, shorten(each["function"], 200), shorten(place, 300)))
+    name = piece.item.name
+    if _of_types(piece):
+        return table(("Share", "Bytes", "Type"), [row[:3] for row in rows], (0, 1), f"Types of {name}")
     titles = ("Share", "Self" if in_bytes else "Samples", "Function", "Place")
-    return table(titles, rows, (0, 1), f"Functions of {piece.item.name}")
+    return table(titles, rows, (0, 1), f"Functions of {name}")
 
 
 def _graph(piece: Piece) -> str:
@@ -214,6 +232,8 @@ def _graph(piece: Piece) -> str:
     item = piece.item
     in_bytes = item.kind in ("growth", "heap-profile")
     words = {"growth": "Growth", "heap-profile": "Allocations", "cpu-profile": "CPU"}.get(item.kind, item.kind)
+    if _of_types(piece):
+        words = "Objects"
     svg = flamegraph.render(
         dict(piece.stacks),
         title=f"{words} of process {item.pid if item.pid is not None else '?'}",

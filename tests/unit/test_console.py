@@ -36,6 +36,11 @@ def test_an_event_without_words_of_its_own() -> None:
             "guard   growth of 7: done in 19 s, leak takes 98 % of the growth → 001-warning-growth.md",
         ),
         (
+            {"event": "action.finished", "action": "heap-profile", "pid": 7, "path": "/a/2.md", "elapsed_s": 1,
+             "grew": {"type": "bytes", "bytes": 5_000_000, "holder": "__main__.pages"}},
+            "guard   heap-profile of 7: done in 1 s, bytes grew by 5 MB, held by __main__.pages → 2.md",
+        ),
+        (
             {"event": "trigger.fired", "trigger": "cpu", "reason": "95 % of 2 cores over 30 s; the threshold is 90 %",
              "pid": 7, "name": "app\x1b"},
             "guard 🟡 cpu: 95 % of 2 cores over 30 s; the threshold is 90 %; process 7 (app\\x1b)",

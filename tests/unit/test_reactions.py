@@ -97,3 +97,6 @@ def test_bodies() -> None:
 def test_the_suspect_is_named() -> None:
     suspect = {"pid": 7, "name": "python", "function": "fill (app.py:3)"}
     assert "suspect: python 7 in fill (app.py:3)" in messages.text(TOLD | {"suspect": suspect})
+    grew = {"type": "bytes", "bytes": 5, "holder": "__main__.pages"}
+    told = messages.text(TOLD | {"suspect": {"pid": 7, "name": "python", "grew": grew}})
+    assert "suspect: python 7; bytes grew, held by __main__.pages" in told

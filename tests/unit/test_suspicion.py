@@ -60,6 +60,17 @@ def test_the_type_that_grew_stands_beside_the_function_whichever_comes_first() -
     assert record.suspect_words(suspect).endswith("; bytes grew by 6 MB, held by __main__.pages")
 
 
+def test_where_no_function_is_known_the_type_and_its_holder_are_told() -> None:
+    suspicion = suspecting()
+    suspicion.heap(7, {"grew": {"type": "bytearray", "bytes": 34_000_000, "holder": "__main__.Bus.listeners"}})
+    suspicion.guilty(7, "app", 9)  # the next state was entered
+    words = "process 7 (app): bytearray grew by 34 MB, held by __main__.Bus.listeners"
+    assert record.suspect_words(suspicion.found) == words
+    mapped = {"pid": 7, "name": "app", "mapping": "[heap]", "share": 1.0, "bytes": 9}
+    told = record.suspect_words({**mapped, "grew": {"type": "bytes", "bytes": 5_000_000, "holder": ""}})
+    assert told.endswith("is in [heap] (9 B); bytes grew by 5 MB")
+
+
 def test_the_type_of_another_process_is_not_the_suspects() -> None:
     suspicion = suspecting()
     suspicion.heap(8, {"grew": {"type": "bytes", "bytes": 5_000_000, "holder": ""}})

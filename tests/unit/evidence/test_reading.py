@@ -77,6 +77,15 @@ def test_a_whole_run(tmp_path: Path) -> None:
     assert Path(growth.files[".md"]).read_text() == "# Growth\n"
 
 
+def test_what_grew_is_read_with_who_holds_it(tmp_path: Path) -> None:
+    grew = {"type": "bytes", "bytes": 5, "holder": "__main__.pages"}
+    folder = make(tmp_path, suspect={"pid": 43, "name": "python", "rss_bytes": 9, "grew": grew})
+    suspect = evidence.read(str(folder)).record.suspect
+    assert suspect is not None and suspect.grew == evidence.Grown("bytes", 5, "__main__.pages")
+    assert suspect.named == "bytes in __main__.pages"
+    assert evidence.grown({"type": "bytes"}) is None and evidence.grown("x") is None
+
+
 def test_a_run_is_found_by_id_prefix_end_path_and_latest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     older, root = "20261123T000000Z-web-7-0001", str(tmp_path)
     make(tmp_path, older)

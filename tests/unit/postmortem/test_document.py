@@ -122,6 +122,38 @@ def test_the_busy_function_is_named_last_and_as_such(tmp_path: Path) -> None:
     assert "heap: 100 %" in postmortem.text(document) and "spin" not in postmortem.text(document)
 
 
+GREW = {"type": "bytearray", "bytes": 34 * 10**6, "holder": "__main__.Bus.listeners"}
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_what_grew_and_who_holds_it_is_told_and_led_to(tmp_path: Path, ended: bool) -> None:
+    """Where ptrace is denied growth has a stack or two; the heap agent knows better."""
+    record = RECORD | {"suspect": {"pid": 43, "name": "app", "rss_bytes": 9, "grew": GREW}}
+    if not ended:
+        record = {key: value for key, value in record.items() if key not in ("suspect", "outcome", "ended")}
+    growth = EVENT | {"enough": False, "suspect": EVENT["suspect"] | {"bytes": 1_100_000}}
+    heap = EVENT | {"action": "heap-profile", "suspect": None, "grew": GREW}
+    write(tmp_path, record, [LINE], [EVENT | {"event": "state.changed"}, growth, heap], STACKS, b"")
+    memory = tmp_path / "auto-memory" / RUN
+    (memory / "001-warning-growth.md").write_text("# Growth\n\nNot enough evidence\n")
+    (memory / "001-warning-growth.meta.json").write_text(json.dumps({"kind": "growth", "enough": False}))
+    (memory / "008-profiling-heap-profile.md").write_text("# What grew\n")
+    (memory / "008-profiling-heap-profile.folded").write_text("__main__.Bus.listeners;bytearray 34000000\n")
+    meta = {"kind": "heap-profile", "frames": "types", "grew": GREW}
+    (memory / "008-profiling-heap-profile.meta.json").write_text(json.dumps(meta))
+    document = postmortem.examine(evidence.find(str(tmp_path)), Facts("elsewhere"))
+    suspect = document["holders"]["suspect"]
+    assert suspect["grew"] == GREW and suspect["type"] == "bytearray"
+    assert (suspect["pid"], suspect["name"], suspect["function"], suspect["enough"]) == (43, "app", None, True)
+    text = postmortem.text(document)
+    assert "objects: bytearray grew by 34 MB, held by __main__.Bus.listeners" in text
+    assert document["next"]["type"].endswith("008-profiling-heap-profile.md")
+    assert document["next"]["why"] == "it names what grew and who holds it"
+    (memory / "001-warning-growth.meta.json").write_text(json.dumps({"kind": "growth", "enough": True}))
+    document = postmortem.examine(evidence.find(str(tmp_path)), Facts("elsewhere"))
+    assert document["next"]["type"].endswith("001-warning-growth.md")
+
+
 def test_a_process_frozen_below_its_limit_is_what_counts(tmp_path: Path) -> None:
     write(tmp_path, RECORD, [LINE], [], STACKS, b"")
     frozen = STACKS | {

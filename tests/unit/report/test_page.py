@@ -82,6 +82,21 @@ def test_a_whole_run_is_told(tmp_path: Path) -> None:
     assert {str(link["href"])[1:] for link in page.of("a")} <= targets
 
 
+def test_a_census_tells_types_and_who_holds_them(tmp_path: Path) -> None:
+    folder = make(tmp_path)
+    memory = tmp_path / "auto-memory" / folder.name
+    (memory / "003-critical-heap-profile.folded").write_text("__main__.pages;bytes 4096\n")
+    grew = {"type": "bytes", "bytes": 4096, "holder": "__main__.<pages>"}
+    meta = {"kind": "heap-profile", "pid": 43, "started": "2026-11-24T11:16:46.250Z", "grew": grew}
+    for frames, title, column in (("types", "what the memory is in", "Type"), ("functions", "allocated", "Function")):
+        (memory / "003-critical-heap-profile.meta.json").write_text(json.dumps({**meta, "frames": frames}))
+        text = page_of(tmp_path)
+        (card,) = [part for part in text.split("<article ") if "003-critical-heap-profile" in part and "<h3>" in part]
+        assert title in card.partition("</h3>")[0] and f">{column}</th>" in card
+        assert "held by <code>__main__.&lt;pages&gt;</code>" in card
+        assert 'data-show="2250"' in card
+
+
 def test_only_what_the_policy_names_may_run(tmp_path: Path) -> None:
     folder = make(tmp_path)
     (tmp_path / "auto-memory" / folder.name / "002-warning-growth.folded").write_text("main (a.py:1) 4096\n")
