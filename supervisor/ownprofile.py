@@ -6,8 +6,10 @@ They write when they end in the normal way, into a folder beside the evidence; `
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 
+from supervisor.errors import UsageError
 from supervisor.profilers import engine
 
 _OPTIONS = {"cpu-profile": "--cpu-prof", "heap-profile": "--heap-prof"}
@@ -48,7 +50,7 @@ def prepare(
 ) -> Launch:
     """The command as it is to be started, `program` being its program and `kinds` what is wished for. Pure.
 
-    Who asks for such a profile himself keeps his own.
+    Who asks for such a profile himself keeps his own. Raises UsageError for a Bun and a directory with a space.
     """
     launch = Launch(command, environment)
     which = engine.choose(engine.Facts(program))
@@ -68,7 +70,11 @@ def prepare(
     if which == engine.NODE:
         launch.command = [command[0], *options, *command[1:]]
     elif any(letter.isspace() for letter in directory):
-        return launch  # BUN_OPTIONS knows no quotes
+        raise UsageError(
+            "a Bun can't write its profile there",
+            why=f"{directory!r} has a space in it, and BUN_OPTIONS knows no quotes",
+            hint=f"guard profile --profiles-dir /tmp/profiles -- {shlex.join(command)}",
+        )
     else:
         before = environment.get(b"BUN_OPTIONS", b"")
         launch.environment = {

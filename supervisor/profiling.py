@@ -112,8 +112,8 @@ def of_command(
     config = settle(given, run.text_environment(environment), wish.mode)
     config.heap_agent = wish.heap_agent(config.heap_agent)
     place = Place(config, wish.mode, command)
-    own = _own(wish, command, environment, config, place)
     try:
+        own = _own(wish, command, environment, config, place)
         target = launch.start(own.command, config, own.environment, mask)
     except GuardError:
         place.discard()

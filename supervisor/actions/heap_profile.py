@@ -61,6 +61,7 @@ def _find(task: Task) -> tuple[int, dict[str, Any]]:
     until_s = time.monotonic() + (float("inf") if duration is None else float(duration)) if patient else 0.0
     tree = ProcTree()
     pause_s = _RETRY_S
+    kept_out: Failure | None = None  # an end that comes later is not why
     while True:
         if patient and engine.of(task.pid) != engine.PYTHON:
             silent = agent.silence(task.pid)
@@ -72,6 +73,8 @@ def _find(task: Task) -> tuple[int, dict[str, Any]]:
                 if not patient:
                     raise
                 silent = failure
+        if _lasting(silent, task.pid):
+            kept_out = silent
         for process in tree.read((task.pid,), (), time.monotonic()):
             if process.pid != task.pid and agent.addresses(process.pid):
                 try:
@@ -79,9 +82,17 @@ def _find(task: Task) -> tuple[int, dict[str, Any]]:
                 except Failure:
                     continue
         if time.monotonic() >= until_s or runner.pause(pause_s):
-            raise silent
+            raise kept_out or silent
         pause_s = min(1.5 * pause_s, _SLOWEST_RETRY_S)
         try:
             task.check_target()
         except Failure as failure:
-            raise silent from failure
+            raise kept_out or silent from failure
+
+
+def _lasting(silent: Failure, pid: int) -> bool:
+    """Whether a process will have no agent whatever comes, as it was started."""
+    facts = engine.look(pid)
+    if silent.reason == "agent-silent":
+        return bool(agent.separate(list(facts.command)))
+    return silent.reason == "not-python" and not matters.launches(facts)

@@ -1,8 +1,9 @@
-"""`heap-profile` of a runtime that tells its heap itself: Go by its pprof, .NET by dotnet-gcdump."""
+"""`heap-profile` of a runtime that tells its heap: Go by its pprof, .NET by dotnet-gcdump, Java by its classes."""
 
 from __future__ import annotations
 
 import signal
+import time
 from typing import Any
 
 from supervisor import cgroup
@@ -10,7 +11,7 @@ from supervisor.actions import cpu_report, heap_report
 from supervisor.actions.task import Skip, Task
 from supervisor.analysis import folded, markdown
 from supervisor.proc_tree import PAGE_BYTES
-from supervisor.profilers import dotnet, gopprof
+from supervisor.profilers import dotnet, gopprof, java, runner
 from supervisor.profilers.failure import Failure, no_headroom
 from supervisor.quantities import human_bytes, human_percent
 
@@ -20,6 +21,8 @@ _MOST_TYPES = 25
 # The walk over a .NET heap is an event an object, which the runtime buffers.
 _GCDUMP_ROOM_BYTES = 256 << 20
 _GCDUMP_SHARE = 4  # or one part in so many of the process's memory
+_FIRST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 30.0
 
 
 def of_go(task: Task) -> dict[str, Any]:
@@ -69,18 +72,81 @@ def of_dotnet(task: Task) -> dict[str, Any]:
         raise _skip(failure, ".NET") from failure
     held = sum(size for _, size in types.values())
     counts = {folded.frame(name, None): size for name, (_, size) in types.items() if size}
-    rows = sorted(types.items(), key=lambda item: -item[1][1])
-    lines = ["## Types", "", "| Objects | Bytes | Type |", "|---:|---:|---|"]
-    lines += [
-        f"| {count:,} | {human_bytes(size)} | {markdown.code(name, cell=True)} |"
-        for name, (count, size) in rows[:_MOST_TYPES]
-    ]
     size = human_bytes(held)
     notes = [f"What is reachable after a full collection: {size} in {len(types)} types. It tells no code."]
     facts = {"engine": "dotnet-gcdump", "engine_reason": "it is a .NET, and dotnet-gcdump is there",
              "engine_refused": None, "samples": sum(count for count, _ in types.values()), "errors": 0,
-             "bytes": held, "collected": True}  # fmt: skip
-    return _published(task, counts, facts, "reachable", notes, ("\n".join(lines),))
+             "bytes": held, "collected": True, "frames": "types"}  # fmt: skip
+    return _published(task, counts, facts, "reachable", notes, (_types("## Types", types),))
+
+
+def of_java(task: Task) -> dict[str, Any]:
+    """What a Java holds, by class, and which classes gained. Raises Skip, Failure, OSError."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    if "profile_mode" not in task.spec:
+        said = "of a Java the growth profile counts the classes"
+        raise _skip(Failure("counted-by-growth", said, f"guard profile --heap --pid {task.pid}"), "Java")
+    task.check_target()
+    live = _rss_bytes(task.pid) <= _MOST_COLLECTED_BYTES
+    began_s = time.monotonic()
+    first, last = _followed(task, live)
+    seconds = time.monotonic() - began_s
+    held = sum(size for _, size in last.values())
+    types = {java.readable(name): figures for name, figures in last.items()}
+    rows = java.grown(first, last) if last is not first else []
+    what = "reachable after a full collection" if live else "there, with what waits to be collected"
+    notes = [f"What is {what}: {human_bytes(held)} in {len(types)} classes. It tells no code."]
+    sections = [_types("## Types", types)]
+    class_ = java.telling(rows)
+    if class_ is not None:
+        gained = {row["name"]: (row["gained_count"], row["gained_bytes"]) for row in rows}
+        sections.insert(0, _types(f"## What grew in {seconds:.1f} s", gained))
+        size = human_bytes(class_["gained_bytes"])
+        notes.insert(0, f"`{class_['name']}` tells most of what grew: {size} in {class_['gained_count']:,} more.")
+    counts = {folded.frame(name, None): size for name, (_, size) in types.items() if size}
+    facts = {"engine": "class histogram", "engine_reason": "it is a Java, whose JVM counts its classes",
+             "engine_refused": None, "samples": sum(count for count, _ in types.values()), "errors": 0,
+             "bytes": held, "collected": live, "frames": "types"}  # fmt: skip
+    return _published(task, counts, facts, "reachable" if live else "there", notes, tuple(sections))
+
+
+def _followed(task: Task, live: bool) -> tuple[java.Histogram, java.Histogram]:
+    """The classes at first and at last, counted now and again, with growing pauses. Raises Failure."""
+    duration = task.spec.get("duration", 10.0)
+    until_s = float("inf") if duration is None else time.monotonic() + float(duration)
+    first: java.Histogram = {}
+    last: java.Histogram = {}
+    pause_s = _FIRST_PAUSE_S
+    while True:
+        try:
+            last = java.histogram(task.pid, live=live)
+            first = first or last
+        except (Failure, OSError):
+            if not first and not task.spec.get("patient"):  # one that was just started doesn't listen yet
+                raise
+        left_s = until_s - time.monotonic()
+        if left_s <= 0 or runner.pause(min(pause_s, left_s)):
+            break
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        try:
+            task.check_target()
+        except Failure:
+            break
+    if not first:
+        said = "the JVM ended, or the time was up, before its classes could be counted"
+        raise Failure("ended-too-soon", said, "guard profile --heap --pid PID, of one that is up")
+    return first, last
+
+
+def _types(title: str, types: dict[str, tuple[int, int]]) -> str:
+    """A table of types: objects and bytes, most bytes first."""
+    rows = sorted(types.items(), key=lambda item: -item[1][1])
+    lines = [title, "", "| Objects | Bytes | Type |", "|---:|---:|---|"]
+    lines += [
+        f"| {count:,} | {human_bytes(size)} | {markdown.code(name, cell=True)} |"
+        for name, (count, size) in rows[:_MOST_TYPES]
+    ]
+    return "\n".join(lines)
 
 
 def _published(

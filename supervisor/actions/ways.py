@@ -59,7 +59,7 @@ WAYS: dict[str, dict[str, tuple[str, ...]]] = {
         PYTHON: ("heap_profile.take", "heap_remote.take", "heap_memray.take", "nothing.heap"),
         NODE: ("node_heap_profile.take",),
         BUN: ("nothing.heap_of_bun",),
-        JAVA: ("heap_profile.take", "nothing.heap"),
+        JAVA: ("runtime_heap.of_java",),
         GO: ("runtime_heap.of_go",),
         RUBY: ("heap_profile.take", "nothing.heap"),
         DOTNET: ("runtime_heap.of_dotnet",),

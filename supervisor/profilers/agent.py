@@ -123,9 +123,19 @@ def silence(pid: int) -> Failure:
     if _ended(pid):
         return _gone(pid)
     facts = engine.look(pid)
-    if engine.choose(facts) != engine.PYTHON:
-        return Failure("not-python", f"process {pid} is no Python", f"guard doctor --pid {pid}")
+    which = engine.choose(facts)
+    if which != engine.PYTHON:
+        return no_heap(pid, which)
     return why_silent(list(facts.command), armed(pid))
+
+
+def no_heap(pid: int, which: str) -> Failure:
+    """That guard has no way into the heap of a program of this engine, and what it tells instead. Pure."""
+    if which in (engine.NODE, engine.BUN, engine.GO, engine.DOTNET, engine.JAVA):
+        return Failure("not-python", f"process {pid} is no Python", f"guard profile --heap --pid {pid}")
+    what = "a Ruby" if which == engine.RUBY else "no Python, Node, Bun, Go, .NET or Java"
+    said = f"process {pid} is {what}, so guard can't read its heap; growth names the function or the mapping"
+    return Failure("not-python", said, f"guard run -- COMMAND, or guard watch {pid}, for its growth")
 
 
 def _ended(pid: int) -> bool:

@@ -17,6 +17,7 @@ import pytest
 from supervisor.analysis import folded
 from supervisor.profilers import native
 from supervisor.profilers.faults import FaultTrap
+from tests.integration.conftest import GUARD
 from tests.integration.driving import state_of, until
 from tests.integration.stepping import order, tracer_of
 from tests.integration.test_schemas import documents, faults
@@ -234,6 +235,24 @@ def test_the_java_class_that_grew_is_named(start: Callable[..., Any], java_leak:
     assert stacks["engine"] == "jcmd"
     assert any(frame["name"] == "Leak.main" for thread in stacks["threads"] for frame in thread["frames"])
     assert growth_meta(run)["classes"][0]["name"] == "byte[]"
+
+
+def test_the_classes_of_a_running_java_are_its_heap_profile(java_leak: list[str], tmp_path: Path) -> None:
+    with subprocess.Popen([*java_leak, "90"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as java:
+        try:
+            assert java.stdout is not None and java.stdout.readline().startswith(b"kept")
+            line = ["profile", "--heap", "--duration", "3s", "--profiles-dir", str(tmp_path), "--pid", str(java.pid)]
+            done = subprocess.run([*GUARD, *line], capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+        finally:
+            java.kill()
+    (page,) = tmp_path.glob("*/*/*-heap-profile.md")
+    text = page.read_text()
+    assert "`Leak$Session`" in text.partition("## Types")[2] and "classes. It tells no code" in text
+    found = list(documents(tmp_path))
+    assert [fault for one in found for fault in faults(*one)] == []
+    (meta,) = (document for name, document in found if name == "meta")
+    assert (meta["engine"], meta["frames"]) == ("class histogram", "types")
 
 
 BUSY = """

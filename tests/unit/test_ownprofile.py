@@ -1,8 +1,11 @@
 import os
 from pathlib import Path
 
+import pytest
+
 from supervisor import ownprofile
 from supervisor.actions import own_profile
+from supervisor.errors import UsageError
 
 BOTH = ("cpu-profile", "heap-profile")
 
@@ -44,8 +47,14 @@ def test_others_and_those_that_do_it_themselves_are_left_alone() -> None:
     assert (own.engine, own.command) == ("", ["node", "--cpu-prof", "app.js"])
     assert prepared(["node", "--cpu-prof", "app.js"], "/usr/bin/node").kinds == ("heap-profile",)
     assert prepared(["bun", "a.ts"], "/bun", {b"BUN_OPTIONS": b"--heap-prof"}).kinds == ("cpu-profile",)
-    spaced = prepared(["bun", "a.ts"], "/bun", directory="/a b/own")
-    assert spaced.engine == "" and spaced.environment == {}
+
+
+def test_a_bun_and_a_directory_with_a_space_are_refused_before_the_start() -> None:
+    with pytest.raises(UsageError) as refused:
+        prepared(["bun", "a.ts"], "/bun", directory="/a b/own")
+    assert "a space" in refused.value.why and "--profiles-dir" in refused.value.hint
+    assert prepared(["bun", "a.ts"], "/bun", {b"BUN_OPTIONS": b"--cpu-prof --heap-prof"}, directory="/a b").engine == ""
+    assert prepared(["node", "a.js"], "/node", directory="/a b/own").engine == "node"
 
 
 def test_the_program_is_found_as_the_start_finds_it(tmp_path: Path) -> None:

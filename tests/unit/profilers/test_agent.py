@@ -7,7 +7,7 @@ import os
 import pytest
 
 from supervisor import launch
-from supervisor.profilers import agent
+from supervisor.profilers import agent, engine
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,12 @@ def test_why_it_is_silent() -> None:
     kept_out = agent.why_silent(["/usr/bin/python3", "-I", "app.py"], True)
     assert kept_out.said == "python3 was started with -I, which keeps the agent out"
     assert "doesn't answer" in agent.why_silent(["python3", "app.py"], True).said
+
+
+def test_what_else_there_is_for_a_program_whose_heap_can_t_be_read() -> None:
+    ruby = agent.no_heap(7, engine.RUBY)
+    assert "is a Ruby" in ruby.said and ruby.hint.startswith("guard run -- COMMAND, or guard watch 7")
+    assert agent.no_heap(7, engine.JAVA).hint == "guard profile --heap --pid 7"
 
 
 @pytest.mark.parametrize("before", [None, b"", b"/srv/lib", b"/srv/lib:/opt"])
