@@ -9,13 +9,13 @@ import os
 import sys
 
 from supervisor import beside, profiles
-from supervisor.analysis import compare, comparison, formats
-from supervisor.analysis.folded import is_library
+from supervisor.analysis import alike, compare, comparison, formats
 from supervisor.analysis.known import Shared
 from supervisor.analysis.outcome import REGRESSION, Comparison
 from supervisor.analysis.reading import FormatError, Reading
 from supervisor.analysis.sides import UnitsError
-from supervisor.errors import UsageError
+from supervisor.analysis.text import shorten, visible
+from supervisor.errors import GuardError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,7 +77,23 @@ def limit(text: str | None) -> float | None:
 
 
 def execute(wish: Wish, environ: Mapping[str, str]) -> int:
-    """Compare, write, print; the exit code: 1 for a regression past --fail-on. Raises UsageError."""
+    """Compare, write, print; the exit code: 1 for a regression past --fail-on and nothing else. Raises GuardError."""
+    try:
+        return _execute(wish, environ)
+    except GuardError:
+        raise
+    except Exception as error:
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        place = "" if trace is None else f" in {os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"
+        raise GuardError(
+            "the comparison failed by a fault of guard's own",
+            why=shorten(visible(f"{type(error).__name__}{place}: {error}"), 300),
+        ) from error
+
+
+def _execute(wish: Wish, environ: Mapping[str, str]) -> int:
     from supervisor import ci
 
     found = run(wish, environ)
@@ -97,7 +113,7 @@ def execute(wish: Wish, environ: Mapping[str, str]) -> int:
         import json
 
         document = comparison.document(found)
-        document["fail_on_percent"] = None if wish.fail_on is None else wish.fail_on * 100
+        document["fail_on_percent"] = None if wish.fail_on is None else round(wish.fail_on * 100, 9)
         document["failed"] = bool(fails)
         _say(json.dumps(document, indent=1))
         for each in remarks:
@@ -124,7 +140,11 @@ def run(wish: Wish, environ: Mapping[str, str]) -> Comparison:
         current_paths = [profiles.newest(root, baseline_paths)]
     keep = wish.output is not None and REPORTS[suffix(wish.output)] == "HTML"
     sides = read_sides(list(dict.fromkeys(baseline_paths)), list(dict.fromkeys(current_paths)), keep)
-    _without_library(sides)
+    try:
+        alike.without_library(sides, lambda reading: _with_stacks([reading]))
+    except alike.UnlikeError as error:
+        hint = "take the .folded of that profile; guard profile --output FILE.md makes a new one"
+        raise UsageError("these profiles can't be compared", why=str(error), hint=hint) from None
     if set(baseline_paths) == set(current_paths):
         sides[1][0].notes.append("Both sides are the same files.")
 
@@ -280,53 +300,6 @@ def _with_stacks(side: list[Reading]) -> Counts:
     return together
 
 
-def _without_library(sides: tuple[list[Reading], list[Reading]]) -> None:
-    """Where some profiles have no library frames (production's), the others' are folded into their callers as well.
-
-    Raises UsageError where one can't be: what libraries take would pass for a change of the program.
-    """
-    if all(reading.library_frames is not False for side in sides for reading in side):
-        return
-    folds = 0
-    for side in sides:
-        for number, reading in enumerate(side):
-            if reading.library_frames is False or not any(is_library(file) for _, file in reading.functions):
-                continue
-            found = _folded_anew(reading)
-            if found is None:
-                bare = next(each.origin for side in sides for each in side if each.library_frames is False)
-                raise UsageError(
-                    "these profiles can't be compared",
-                    why=f"{bare} has no library frames, and {reading.origin} has neither stacks to fold its own in "
-                    "(or too many) nor figures without them",
-                    hint="take the .folded of that profile; guard profile --output FILE.md makes a new one",
-                )
-            folds += 1
-            side[number] = found
-    if folds:
-        sides[0][0].notes.append("Where only some profiles had no library frames, the others' were folded as well.")
-
-
-def _folded_anew(reading: Reading) -> Reading | None:
-    """A profile with library frames folded; None where it has neither stacks nor figures to do that with."""
-    from io import BytesIO
-
-    from supervisor.analysis import folded, foldedfile
-
-    if reading.own is not None and not reading.stacks:
-        reading.functions = reading.own
-        return reading
-    stacks = _with_stacks([reading])
-    if not stacks or reading.stacks_left_out:
-        return None
-    data = folded.render(folded.fold_library(stacks)[0]).encode("utf-8", "backslashreplace")
-    found = foldedfile.read(BytesIO(data), data[:4096], keep=True)
-    for name in Reading.__slots__:
-        if name not in ("functions", "stacks", "stacks_left_out", "total"):
-            setattr(found, name, getattr(reading, name))
-    return found
-
-
 def _unreadable(side: str, path: str, error: FormatError) -> UsageError:
     known = "; ".join(formats.KNOWN)
     if formats.is_empty(error):
@@ -399,4 +372,10 @@ def put(path: str, text: str) -> None:
 def _say(text: str, fd: int = 1) -> None:
     from supervisor import output
 
-    output.write_all(fd, (text.rstrip("\n") + "\n").encode("utf-8", "backslashreplace"))
+    try:
+        output.write_all(fd, (text.rstrip("\n") + "\n").encode("utf-8", "backslashreplace"))
+    except BrokenPipeError:
+        pass  # the reader has what it wanted; the verdict is the exit code
+    except OSError as error:
+        if fd == 1:
+            raise GuardError("the outcome can't be written to stdout", why=os.strerror(error.errno or 0)) from None

@@ -47,10 +47,12 @@ class GuardError(Exception):
 
     def lines(self) -> list[str]:
         """The message as printed, one string a line, without line ends."""
+        from supervisor.analysis.text import visible  # a file's name moves no cursor
+
         text = f"guard: {self.what}"
         if self.why:
             text += f": {self.why}"
-        return [text, f"  try: {self.hint}"] if self.hint else [text]
+        return [visible(line) for line in ([text, f"  try: {self.hint}"] if self.hint else [text])]
 
 
 class UsageError(GuardError):

@@ -70,8 +70,6 @@ def start(arguments: Sequence[str], mask: Iterable[int]) -> None:
         from supervisor import run
 
         run.fail(error)
-    except BrokenPipeError:
-        code = 1
     except KeyboardInterrupt:
         code = 130
     os._exit(code)  # everything is written; there is nothing to tidy up

@@ -7,11 +7,15 @@ from supervisor.analysis import flamegraph, folded, speedscope
 from supervisor.quantities import human_bytes
 
 
-def write_by_bytes(task: Task, counts: folded.Counts, title: str, basis: str) -> None:
-    """Put `.folded`, `.svg` and `.speedscope.json` in place. `basis` says what the bytes rest on. Raises OSError."""
+def write_by_bytes(task: Task, counts: folded.Counts, title: str, basis: str, samples: int) -> None:
+    """Put `.folded`, `.svg` and `.speedscope.json` in place. `basis` says what the bytes rest on.
+
+    `samples` is how many samples stand behind them. Raises OSError.
+    """
     task.write(".folded", folded.render(counts))
     task.write(
         ".svg",
         flamegraph.render(counts, title=title, unit="bytes", subtitle=basis, format_weight=human_bytes, growth=True),
     )
-    task.write(".speedscope.json", speedscope.render(counts, name=title, unit="bytes", exporter="guard"))
+    document = speedscope.render(counts, name=title, unit="bytes", exporter="guard", taken=samples)
+    task.write(".speedscope.json", document)

@@ -132,7 +132,7 @@ def publish(
 ) -> None:
     """Put growth in place in all its forms. `basis` says what it rests on; `meaning` what the bytes by frame tell."""
     title = f"Growth of process {task.pid}"
-    write_by_bytes(task, counts, title, basis)
+    write_by_bytes(task, counts, title, basis, facts["samples"])
     profile = markdown.Profile(
         title=title,
         kind="growth",

@@ -30,7 +30,7 @@ def publish(
     """Put a heap profile in place in all its forms. `basis` says what it rests on."""
     if not task.spec.get("source_locations", True):
         counts = folded.strip_locations(counts)
-    write_by_bytes(task, counts, title, basis)
+    write_by_bytes(task, counts, title, basis, facts["samples"])
     profile = markdown.Profile(
         title=title,
         kind="heap",

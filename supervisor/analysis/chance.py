@@ -68,7 +68,6 @@ def sampled(
 ) -> None:
     """Hold differences against the sampling errors (one profile a side, or too few for permutations)."""
     before, after = sides
-    share = ratio / (1 + ratio)
     inflation = _inflation(before, after, ratio)
     if common is not None:
         inflation *= common.inflation
@@ -105,8 +104,7 @@ def sampled(
                 variance: float = variance,
                 jitter: float = jitter,
             ) -> float:
-                count, part = ours + theirs, factor / (1 + factor)
-                spread = variance + (jitter + more) * count * part * (1 - part)
+                spread = variance + (jitter + more) * (ours + theirs) * factor / (1 + factor) ** 2
                 return noise.signed_root(ours, theirs, factor) / math.sqrt(spread)
 
             z = z_at(ratio, 0.0)
@@ -115,20 +113,20 @@ def sampled(
                 # what it was itself, the same way.
                 other = z_at(ratio * math.exp(shifted.log_factor), shifted.error**2)
                 z = other if z * other > 0 and abs(z) >= 2 else 0.0
-            error = math.sqrt(variance / (count * share * (1 - share)) + jitter)
+            error = math.sqrt(variance / (count * ratio / (1 + ratio) ** 2) + jitter)
             tests.append((figure, noise.two_sided(z), error))
     _conclude(found, tests)
     samples = before.samples(before.totals), after.samples(after.totals)
     if tests:
         jitter = run_to_run + 0.1 * max(0.0, heavy_run - run_to_run)
         error = math.sqrt(10 * inflation / samples[0] + 10 * inflation / samples[1] + jitter)
-        found.tenth = math.expm1((noise.critical(ALPHA / len(tests)) + POWER_Z) * error)
+        found.tenth = _grown((noise.critical(ALPHA / len(tests)) + POWER_Z) * error)
     error = math.sqrt(inflation / samples[0] + inflation / samples[1] + whole_run)
     if found.total.before > 0 and found.total.after > 0 and found.per != "share":
         z = math.log(found.total.after / found.total.before) / error
         found.total.chance = noise.two_sided(z)
         found.total.found = found.total.chance <= ALPHA
-        found.total.detectable = math.expm1((noise.critical(ALPHA) + POWER_Z) * error)
+        found.total.detectable = _grown((noise.critical(ALPHA) + POWER_Z) * error)
     if found.per == "share":
         found.total_judged = False
     several = before.count + after.count > 2
@@ -149,6 +147,11 @@ def sampled(
         )
 
 
+def _grown(log: float) -> float | None:
+    """The relative change whose logarithm this is; None where that is beyond any figure."""
+    return math.expm1(log) if log < 700 else None
+
+
 def _conclude(found: Comparison, tests: list[tuple[Figure, float, float]]) -> None:
     found.tested = len(tests)
     if not tests:
@@ -157,7 +160,7 @@ def _conclude(found: Comparison, tests: list[tuple[Figure, float, float]]) -> No
     for (figure, _, error), chance in zip(tests, noise.holm([chance for _, chance, _ in tests]), strict=True):
         figure.chance = chance
         figure.found = chance <= ALPHA
-        figure.detectable = math.expm1(edge * error)
+        figure.detectable = _grown(edge * error)
 
 
 def _between(sides: tuple[Side, Side], weights: list[Weights]) -> float:

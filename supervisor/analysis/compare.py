@@ -88,7 +88,7 @@ def _judge(found: Comparison) -> None:
     lost = max([lost, *(figure.change for row, figure in judged if figure is row.total_time)])
     if slower:
         lost = max(lost, found.total.change)
-    found.score = 100 * whole / (whole + lost)
+    found.score = 100 / (1 + lost / whole)
 
 
 def _judge_row(found: Comparison, row: Row) -> None:

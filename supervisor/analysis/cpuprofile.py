@@ -24,14 +24,9 @@ def read(document: dict[str, Any], *, keep: bool = False) -> Reading:
     nodes = _nodes(document)
     samples, deltas = document.get("samples"), document.get("timeDeltas")
     if not isinstance(samples, list) or not samples:
-        samples = [number for number, node in nodes.items() for _ in range(_hits(node))]
-        deltas = None
+        return _by_hits(document, nodes, keep)
     if not isinstance(deltas, list) or len(deltas) != len(samples):
         deltas = [_even(document, len(samples))] * len(samples)
-    parents = {child: number for number, node in nodes.items() for child in node.get("children") or []}
-    for number, node in nodes.items():  # an older form names the parent instead of the children
-        if isinstance(node.get("parent"), int):
-            parents.setdefault(number, node["parent"])
     weights: dict[int, int] = {}
     sequence = []
     idle = 0
@@ -44,19 +39,49 @@ def read(document: dict[str, Any], *, keep: bool = False) -> Reading:
             continue
         weights[number] = weights.get(number, 0) + weight
         sequence.append(number)
+    found = _reading(document, nodes, weights, len(sequence), keep)
+    found.idle = idle
+    found.inflation = inflation(sequence)
+    return found
+
+
+def _by_hits(document: dict[str, Any], nodes: dict[int, dict[str, Any]], keep: bool) -> Reading:
+    """Of an older form, which only counts each node's samples."""
+    hits = {number: _hits(node) for number, node in nodes.items()}
+    each = _even(document, sum(hits.values()))
+    idle = {number for number, node in nodes.items() if node["callFrame"].get("functionName") == _IDLE}
+    busy = {number: count for number, count in hits.items() if count and number not in idle}
+    weights = {number: count * each for number, count in busy.items()}
+    found = _reading(document, nodes, weights, sum(busy.values()), keep)
+    found.idle = each * sum(hits[number] for number in idle)
+    return found
+
+
+def _reading(
+    document: dict[str, Any], nodes: dict[int, dict[str, Any]], weights: dict[int, int], samples: int, keep: bool
+) -> Reading:
+    parents = {child: number for number, node in nodes.items() for child in node.get("children") or []}
+    for number, node in nodes.items():  # an older form names the parent instead of the children
+        if isinstance(node.get("parent"), int):
+            parents.setdefault(number, node["parent"])
     tally = Tally(keep=keep)
     for number, weight in weights.items():
         tally.add(_stack(nodes, parents, number), weight)
     found = tally.reading(".cpuprofile of V8 or Bun")
     found.unit = "seconds"
     found.seconds_per_weight = 1e-6
-    found.weight_per_sample = max(1.0, found.total / len(sequence)) if sequence else 1.0
-    found.idle = idle
-    found.inflation = inflation(sequence)
-    start, end = document.get("startTime"), document.get("endTime")
-    if isinstance(start, int | float) and isinstance(end, int | float) and end > start:
-        found.seconds = (end - start) * 1e-6
+    found.weight_per_sample = max(1.0, found.total / samples) if samples else 1.0
+    span = _span(document)
+    found.seconds = span * 1e-6 if span else None
     return found
+
+
+def _span(document: dict[str, Any]) -> float:
+    """How long was recorded, in µs; 0 where that isn't known."""
+    start, end = document.get("startTime"), document.get("endTime")
+    if isinstance(start, int | float) and isinstance(end, int | float) and 0 < end - start < 1e15:
+        return end - start
+    return 0.0
 
 
 def _nodes(document: dict[str, Any]) -> dict[int, dict[str, Any]]:
@@ -76,10 +101,8 @@ def _hits(node: dict[str, Any]) -> int:
 
 
 def _even(document: dict[str, Any], samples: int) -> int:
-    start, end = document.get("startTime"), document.get("endTime")
-    if isinstance(start, int | float) and isinstance(end, int | float) and end > start and samples:
-        return max(1, round((end - start) / samples))
-    return 1000
+    span = _span(document)
+    return max(1, round(span / samples)) if span and samples else 1000
 
 
 def _stack(nodes: dict[int, dict[str, Any]], parents: dict[int, int], number: int) -> str:

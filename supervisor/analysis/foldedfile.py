@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from supervisor.analysis.known import Shared
     from supervisor.analysis.reading import Reading
 
+STACKS = "folded stacks"
 _PIECE = 64 << 10  # stays in the processor's cache while it is taken apart
 _LONGEST_LINE = 4 << 20
-_MOST_DIGITS = 30
+_MOST_DIGITS = 18  # of a weight
 _NO_STACK = {b"", b" ", b";"}  # how a stack never begins
 
 
@@ -36,10 +37,14 @@ def read(file: BinaryIO, head: bytes, *, keep: bool = False, shared: Shared | No
     split = _split_collapsed if collapsed else split_frame
     tally = Tally(Known(split) if shared is None else shared.of(split), keep=keep)
     number = 0
+    lines: list[bytes] = []
     for lines in _pieces(file):
         tally.add_all(*_parted(lines, number))
         number += len(lines)
-    return tally.reading("collapsed stacks of Python's profiling.sampling" if collapsed else "folded stacks")
+    found = tally.reading("collapsed stacks of Python's profiling.sampling" if collapsed else STACKS)
+    if lines and not lines[-1].endswith(b"\n"):
+        found.notes.append("Its last line has no line end: a file that was cut off inside a number looks like that.")
+    return found
 
 
 def _parted(lines: list[bytes], before: int) -> tuple[Sequence[bytes], list[int]]:

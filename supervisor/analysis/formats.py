@@ -45,6 +45,7 @@ SUFFIXES = (
 )
 _HEAD = 1 << 16
 _MOST_WHOLE = 256 << 20  # of a format that can't be read piece by piece
+_NEARLY_ALL = 0.98  # of the samples that were due
 _ODD = bytes(byte for byte in range(27) if byte < 9 or byte > 13)
 _MEMRAY = b"memray\0"
 _BLOCK = "```json guard-profile"
@@ -85,6 +86,11 @@ def read(path: str, *, keep: bool = False, shared: Shared | None = None) -> Read
     facts = _facts_beside(path)
     if facts:
         apply(found, facts)
+        _check_whole(found, facts)
+    # However much a sample is said to weigh, there was one.
+    found.weight_per_sample = min(found.weight_per_sample, max(1.0, float(found.total)))
+    found.seconds_per_weight = found.seconds_per_weight if _positive(found.seconds_per_weight) else None
+    found.seconds = found.seconds if _positive(found.seconds) else None
     if found.total <= 0:
         idle = f"; all {found.idle * 1e-6:.1f} s in it are idle" if found.idle else ""
         raise FormatError(
@@ -119,6 +125,7 @@ def apply(found: Reading, facts: Mapping[str, Any]) -> None:
         found.library_frames = facts["library_frames"]
     if isinstance(facts.get("run"), str):
         found.run = facts["run"]
+    _make_up_for_missed(found, facts)
     kind = str(facts.get("kind", ""))
     if kind.startswith(("growth", "heap")):
         found.kind = "growth" if kind.startswith("growth") else "memory"
@@ -132,8 +139,38 @@ def apply(found: Reading, facts: Mapping[str, Any]) -> None:
         found.weight_per_sample = max(1.0, found.total / float(samples))
 
 
+def _make_up_for_missed(found: Reading, facts: Mapping[str, Any]) -> None:
+    """A sampler that fell behind saw only a part of the time: each sample stands for the more."""
+    rate, achieved = facts.get("used_rate_hz"), facts.get("achieved_rate_hz")
+    # Only of samples that are told to be missing: V8's rates count idle time, too, and its weights are times.
+    if not (_positive(rate) and _positive(achieved) and _positive(facts.get("samples_missed")) and achieved < rate):
+        return
+    if found.unit == "bytes" or found.seconds_per_weight is None:
+        return
+    share = achieved / rate
+    found.seconds_per_weight /= share
+    if share < _NEARLY_ALL:
+        found.notes.append(
+            f"The sampler fell behind and took {share:.0%} of its samples: times are scaled up by that. Code that was "
+            "busy just then may weigh too little."
+        )
+
+
+def _check_whole(found: Reading, facts: Mapping[str, Any]) -> None:
+    """Raises FormatError for folded stacks that have lost some of the samples that guard wrote."""
+    samples = facts.get("samples")
+    if found.format != foldedfile.STACKS or not str(facts.get("kind", "")).startswith("cpu") or not _positive(samples):
+        return
+    if found.total < samples:
+        raise FormatError(
+            f"it is cut off: it has {found.total:,} samples, and by the .meta.json beside it {samples:,} were written"
+        )
+    if found.total > samples:
+        found.notes.append(f"The .meta.json beside it tells of {samples:,} samples only: is it another profile's?")
+
+
 def _positive(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
+    return isinstance(value, int | float) and not isinstance(value, bool) and 1e-12 < value < 1e15
 
 
 def stem(path: str) -> str:
@@ -173,11 +210,15 @@ def _read(file: BufferedReader[Any], keep: bool, shared: Shared | None) -> Readi
     for magic, words in _SEEN:
         if head.startswith(magic):
             raise FormatError(f"it is {words}")
-    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if b"\0" not in head and start[:1] in (b"{", b"[") and not _is_stack(start):
-        return _from_json(_rest(file), keep)
     if b"\0" in head or _is_binary(head):
         return _from_binary(_rest(file), keep)
+    return _from_text(file, head, keep, shared)
+
+
+def _from_text(file: BufferedReader[Any], head: bytes, keep: bool, shared: Shared | None) -> Reading:
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if start[:1] in (b"{", b"[") and not _is_stack(start):
+        return _from_json(_rest(file), keep)
     text = start.decode("utf-8", "replace")
     if text[:14].lower().startswith(("<?xml", "<svg", "<!doctype", "<html", "<!--")):
         picture = "<svg" in text[:2000]
@@ -228,9 +269,7 @@ def _unpacked(file: BufferedReader[Any], keep: bool, shared: Shared | None) -> R
                 raise FormatError("the packed file is empty")
             if b"\0" in start or _is_binary(start):
                 return _from_binary(_rest(inner), keep)
-            if start.lstrip()[:1] == b"{" and not _is_stack(start.lstrip()):
-                return _from_json(_rest(inner), keep)
-            return _folded(inner, start, keep, shared)
+            return _from_text(inner, start, keep, shared)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise FormatError(f"the packed data is cut off or damaged ({error})") from None
 

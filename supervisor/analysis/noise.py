@@ -38,13 +38,13 @@ def signed_root(before: float, after: float, ratio: float) -> float:
     With the correction for continuity, so that small counts don't pass for more than they are.
     """
     count = before + after
-    expected = count * ratio / (1 + ratio)
+    expected, expected_rest = count * ratio / (1 + ratio), count / (1 + ratio)
     distance = abs(after - expected) - 0.5
     if count <= 0 or distance <= 0:
         return 0.0
     sign = 1.0 if after > expected else -1.0
     seen = expected + sign * distance
-    rest, expected_rest = count - seen, count - expected
+    rest = expected_rest - sign * distance
     deviance = seen * math.log(seen / expected) if seen > 0 else 0.0
     deviance += rest * math.log(rest / expected_rest) if rest > 0 else 0.0
     return sign * math.sqrt(max(0.0, 2 * deviance))

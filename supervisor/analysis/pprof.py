@@ -168,7 +168,7 @@ def _choose(raw: _Raw) -> tuple[int, str, float | None]:
     period_s = raw.period * _SECONDS.get(_text(raw, raw.period_type[1]), 0.0)
     for index, (kind, unit) in enumerate(names):
         if unit == "count" and kind in ("samples", "sample", "cpu") and (period_s > 0 or len(names) == 1):
-            return index, "samples", period_s or None
+            return index, "samples", period_s if period_s > 0 else None
     for index, (_, unit) in enumerate(names):
         if unit in _SECONDS:
             return index, "seconds", _SECONDS[unit]

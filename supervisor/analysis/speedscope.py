@@ -19,14 +19,16 @@ if TYPE_CHECKING:
 
 SCHEMA = "https://www.speedscope.app/file-format-schema.json"
 UNITS = ("none", "seconds", "bytes")
+_MOST_IN_A_ROW = 10  # samples of one row, on average, of a file that writes equal ones in a row as one
 
 
-def render(counts: Counts, *, name: str, unit: str, scale: float = 1.0, exporter: str) -> str:
+def render(counts: Counts, *, name: str, unit: str, scale: float = 1.0, exporter: str, taken: int | None = None) -> str:
     """One JSON document in ASCII. A sample is one distinct stack, heaviest first; it weighs its weight times
     `scale`.
 
-    `unit` is what a scaled weight is in: `none`, `seconds` or `bytes`. Raises `ValueError` for another one
-    and for a scale that is not a finite number above 0.
+    `unit` is what a scaled weight is in: `none`, `seconds` or `bytes`. `taken` is how many samples stand behind the
+    weights, where these don't count samples themselves. Raises `ValueError` for another unit and for a scale that is
+    not a finite number above 0.
     """
     import json
 
@@ -53,7 +55,8 @@ def render(counts: Counts, *, name: str, unit: str, scale: float = 1.0, exporter
         "exporter": exporter,
         "name": name,
         "activeProfileIndex": 0,
-        "guard": {"weight_per_sample": scale},  # speedscope leaves alone what it doesn't know
+        # speedscope leaves alone what it doesn't know
+        "guard": {"weight_per_sample": sum(weights) / taken if taken and sum(weights) else scale},
         "shared": {"frames": frames},
         "profiles": [
             {
@@ -93,7 +96,7 @@ def read(document: dict[str, Any], *, keep: bool = False) -> Reading:
     factor = {"nanoseconds": 1e-3, "microseconds": 1.0, "milliseconds": 1e3, "seconds": 1e6}.get(unit)
     tally = Tally(keep=keep)
     rows = 0
-    squares = samples = 0.0
+    squares = samples = weight_squares = 0.0
     for profile in document["profiles"]:
         kind = profile.get("type")
         if kind not in ("sampled", "evented"):
@@ -101,12 +104,13 @@ def read(document: dict[str, Any], *, keep: bool = False) -> Reading:
         stacks: dict[tuple[int, ...], int] = {}
         sequence = []
         for stack, value in _sampled(profile) if kind == "sampled" else _evented(profile):
-            if value < 0 or value > 1e15 or any(not 0 <= place < len(frames) for place in stack):
+            if not 0 <= value <= 1e15 or any(not 0 <= place < len(frames) for place in stack):
                 raise FormatError(f"a sample of the speedscope file is {stack[:8]} with the weight {value!r}")
             if stack:
                 weight = round(value * factor) if factor else round(value)
                 stacks[stack] = stacks.get(stack, 0) + weight
                 sequence.append(stack[-1])
+                weight_squares += weight * weight
         for places, weight in stacks.items():
             tally.add(";".join([frames[place] for place in places]), weight)
         # guard writes one row a distinct stack, heaviest first: then the order of rows says nothing.
@@ -120,32 +124,48 @@ def read(document: dict[str, Any], *, keep: bool = False) -> Reading:
     elif unit == "bytes":
         found.unit, found.kind = "bytes", "memory"
     if found.unit != "samples" and rows:
-        found.weight_per_sample = max(1.0, _sample(document, found.total, rows))
+        # Uneven samples are worth as many even ones as have the same relative variance; of weights that were summed up
+        # by stack, in no order, that can't be told.
+        row = weight_squares / found.total if samples and found.total else found.total / rows
+        found.weight_per_sample = max(1.0, _sample(document, found, rows) or row)
     found.inflation = max(1.0, squares / samples) if samples else 1.0
     return found
 
 
-def _sample(document: dict[str, Any], total: int, rows: int) -> float:
-    """What one sample weighs, in µs or bytes: as guard wrote it, or the greatest weight that all are multiples of, or
-    that of the mean row.
+def _sample(document: dict[str, Any], found: Reading, rows: int) -> float | None:
+    """What one sample weighs, in µs or bytes; None where the file doesn't tell.
+
+    As guard wrote it; or the greatest weight that all are multiples of, if half of the rows weigh just that and none is
+    missing from the sum but for a few in a row: any weights have a common measure, if only that of their digits.
     """
     own = document.get("guard")
     known = own.get("weight_per_sample") if isinstance(own, dict) else None
-    weights = {weight for each in document["profiles"] if each["type"] == "sampled" for weight in each["weights"]}
+    profiles = [each for each in document["profiles"] if each["type"] == "sampled"]
+    whole = sum(sum(each["weights"]) for each in profiles)
+    if not whole > 0:
+        return None
+    if found.unit == "bytes":  # earlier files of guard's have 1 there
+        return float(known) if isinstance(known, int | float) and 1 < known <= whole else None
+    measure = _measure({weight for each in profiles for weight in each["weights"]})
+    if isinstance(known, int | float) and 0 < known <= measure * 1.001 and whole < known * 1e9:
+        return found.total * float(known) / whole
+    single = sum(weight <= measure * 1.001 for each in profiles for weight in each["weights"])
+    if measure > 0 and whole <= _MOST_IN_A_ROW * measure * rows and single * 2 >= rows:
+        return found.total * measure / whole
+    return None
+
+
+def _measure(weights: set[float]) -> float:
+    """The greatest number that all are multiples of, by Euclid's algorithm for rounded numbers; 0 for none."""
     measure = 0.0
     for weight in weights:
         larger, smaller = max(measure, weight), min(measure, weight)
         least = larger * 1e-6
-        while smaller > least:  # Euclid's algorithm, for numbers that were rounded
+        while smaller > least:
             rest = larger % smaller
             larger, smaller = smaller, rest if rest < smaller - least else 0.0
         measure = larger
-    whole = sum(sum(each["weights"]) for each in document["profiles"] if each["type"] == "sampled")
-    if isinstance(known, int | float) and 0 < known <= measure * 1.001:
-        measure = float(known)
-    if measure > 0 and whole > 0 and rows <= whole / measure < 1e9:
-        return total * measure / whole
-    return total / rows
+    return measure
 
 
 def _sampled(profile: dict[str, Any]) -> Iterator[tuple[tuple[int, ...], float]]:

@@ -92,9 +92,9 @@ def test_a_baseline_in_markdown_takes_its_stacks_from_its_run(run_guard: Guard, 
 
 
 def test_json(run_guard: Guard, place: Path) -> None:
-    done = compared(run_guard, place, "--json", "--fail-on", "5%", env={"GITHUB_ACTIONS": "true"})
+    done = compared(run_guard, place, "--json", "--fail-on", "7%", env={"GITHUB_ACTIONS": "true"})
     document = json.loads(done.stdout)
-    assert done.returncode == 1 and document["failed"] is True
+    assert done.returncode == 1 and document["failed"] is True and document["fail_on_percent"] == 7
     assert document["functions"][0]["function"] == "render" and document["score"] == pytest.approx(85.71)
     assert b"::error" in done.stderr
 
@@ -177,6 +177,28 @@ def test_a_closed_pipe_and_a_name_that_is_no_text(run_guard: Guard, place: Path)
     )
     os.close(write)
     assert b"Traceback" not in process.communicate(timeout=60)[1]
+
+
+def test_an_outcome_that_can_not_be_told_is_no_regression(run_guard: Guard, place: Path) -> None:
+    done = compared(run_guard, place, "--fail-on", "5%")
+    assert done.returncode == 1
+    words = [*done.args[:3], "compare", "--baseline", "profiles/baseline.folded", "--current"]
+    same, slower = [*words, "profiles/baseline.folded"], [*words, "profiles/current.folded", "--fail-on", "5%"]
+    for line in (same, slower, [*same, "--json"]):
+        with open("/dev/full", "wb") as full:
+            full_disk = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, cwd=place, env=CLEAN, timeout=60)
+        assert full_disk.returncode == 125
+        assert full_disk.stderr == b"guard: the outcome can't be written to stdout: No space left on device\n"
+    closed = subprocess.run(
+        ["sh", "-c", '"$@" >&-', "sh", *same], stderr=subprocess.PIPE, cwd=place, env=CLEAN, timeout=60, check=False
+    )
+    assert closed.returncode == 125 and len(closed.stderr.splitlines()) == 1
+    for line, code in ((same, 0), (slower, 1)):  # a reader that has gone: the verdict stands
+        read, write = os.pipe()
+        os.close(read)
+        gone = subprocess.run(line, stdout=write, stderr=subprocess.PIPE, cwd=place, env=CLEAN, timeout=60)
+        os.close(write)
+        assert (gone.returncode, gone.stderr) == (code, b"")
 
 
 def heap(place: Path, name: str, kept: int) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from supervisor import comparing
-from supervisor.analysis import comparison, comparison_page, folded, markdown
+from supervisor.analysis import compare, comparison, comparison_page, folded, markdown
 from supervisor.analysis.outcome import REGRESSION, UNCHANGED, Comparison
-from supervisor.errors import UsageError
+from supervisor.errors import GuardError, UsageError
 
 LIBRARY = "/usr/lib/python3.11/json/decoder.py"
 STACKS = {
@@ -80,3 +80,22 @@ def test_every_report_has_each_profiles_notes(tmp_path: Path) -> None:
     found = comparing.run(wish, {})
     for written in (comparison.markdown(found), comparison_page.render(found), str(comparison.document(found))):
         assert "1 empty profiles of this side are left out" in written
+
+
+def test_a_fault_of_guards_own_is_one_line_and_no_regression(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.folded").write_text("main;work 4000\n")
+
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("float division by zero")
+
+    monkeypatch.setattr(compare, "compare", broken)
+    wish = comparing.Wish([str(tmp_path / "a.folded")], [str(tmp_path / "a.folded")], fail_on="5%")
+    with pytest.raises(GuardError) as caught:
+        comparing.execute(wish, {})
+    assert caught.value.code == 125 and len(caught.value.lines()) == 1
+    assert "ZeroDivisionError in test_comparing.py:" in caught.value.lines()[0]
+
+
+def test_a_files_name_moves_no_cursor() -> None:
+    error = UsageError("\x1b[2Ja\u202eb\u00e9\udcff.md can't be read", why="a\nb")
+    assert error.lines() == ["guard: \\x1b[2Ja\\u202eb\u00e9\\udcff.md can't be read: a\\x0ab"]

@@ -151,6 +151,50 @@ def test_the_meta_beside_a_profile_says_its_rate(tmp_path: Path) -> None:
     assert formats.read(str(path)).seconds_per_weight is None
 
 
+def test_a_sampler_that_fell_behind_is_made_up_for(tmp_path: Path) -> None:
+    paths = written(tmp_path, COUNTS)
+    facts = {"kind": "cpu-profile", "used_rate_hz": 100, "achieved_rate_hz": 70, "samples": 100}
+    for name in ("a.folded", "c.speedscope.json", "d.pb.gz"):
+        stem = name.partition(".")[0]
+        for missed, seconds in ((30, 0.01 / 0.7), (0, 0.01), (None, 0.01)):  # V8's achieved rate is another thing
+            (tmp_path / f"{stem}.meta.json").write_text(json.dumps(facts | {"samples_missed": missed}))
+            found = formats.read(str(paths[name]))
+            assert found.seconds_per_weight is not None
+            assert found.seconds_per_weight * found.weight_per_sample == pytest.approx(seconds)
+            assert [note for note in found.notes if "took 70% of its samples" in note] == found.notes
+            assert bool(found.notes) is bool(missed)
+
+
+def test_folded_stacks_that_were_cut_are_told_by_their_meta(tmp_path: Path) -> None:
+    path, meta = tmp_path / "x.folded", tmp_path / "x.meta.json"
+    meta.write_text(json.dumps({"kind": "cpu-profile", "used_rate_hz": 100, "samples": 100, "samples_taken": 400}))
+    whole = folded.render(COUNTS)
+    path.write_text(whole)
+    assert formats.read(str(path)).total == 100 and not formats.read(str(path)).notes
+    lines = whole.splitlines(keepends=True)
+    for content in ("".join(lines[:-1]), whole[:-2]):  # at a line's end, inside the last number
+        path.write_text(content)
+        with pytest.raises(FormatError, match=r"it is cut off: it has \d+ samples, and .* 100 were written"):
+            formats.read(str(path))
+    path.write_text(whole + "main (a.py:1) 3\n")
+    assert any("is it another profile's?" in note for note in formats.read(str(path)).notes)
+    meta.unlink()
+    path.write_text(whole[:-2])
+    assert any("no line end" in note for note in formats.read(str(path)).notes)
+
+
+def test_whatever_is_packed_is_known_as_it_would_be_unpacked(tmp_path: Path) -> None:
+    paths = written(tmp_path, COUNTS)
+    bom = b"\xef\xbb\xbf" + paths["c.speedscope.json"].read_bytes()
+    for content, name in ((paths["b.md"].read_bytes(), "guard's Markdown"), (bom, "speedscope")):
+        for data in (content, gzip.compress(content)):
+            (tmp_path / "x").write_bytes(data)
+            assert formats.read(str(tmp_path / "x")).format == name
+    (tmp_path / "x").write_bytes(gzip.compress(b'[{"ph": "X", "name": "a"}]'))
+    with pytest.raises(FormatError, match="a trace of events"):
+        formats.read(str(tmp_path / "x"))
+
+
 def test_a_growth_profile_weighs_bytes(tmp_path: Path) -> None:
     path = tmp_path / "002-warning-growth.folded"
     path.write_text(folded.render({"main (a.py:1);hold (a.py:2)": 4096 * 50}))

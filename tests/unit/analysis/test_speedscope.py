@@ -1,13 +1,18 @@
 """Checked against the types in speedscope's src/lib/file-format-spec.ts."""
 
 import json
+import random
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.analysis.speedscope import render
+from supervisor.analysis import compare
+from supervisor.analysis.outcome import UNCHANGED
+from supervisor.analysis.reading import Reading
+from supervisor.analysis.speedscope import read, render
 
 COUNTS = {"main (/srv/a.py:1);work (/srv/b.py)": 30, "main (/srv/a.py:1)": 10, "bare": 2}
 
@@ -80,3 +85,48 @@ def test_any_profile_gives_a_document(counts: dict[str, int], name: str) -> None
     document = check(text)
     assert document["name"] == name
     assert sum(document["profiles"][0]["weights"]) == sum(counts.values())
+
+
+def others(rows: Iterable[tuple[int, float]], unit: str = "milliseconds") -> Reading:
+    """Somebody else's file, a frame and a weight a row."""
+    samples, weights = zip(*rows, strict=True)
+    frames = [{"name": f"f{number}"} for number in range(6)]
+    profile = {"type": "sampled", "name": "x", "unit": unit, "startValue": 0, "endValue": sum(weights)}
+    profile |= {"samples": [[place] for place in samples], "weights": list(weights)}
+    return read({"$schema": "speedscope", "shared": {"frames": frames}, "profiles": [profile]})
+
+
+def drawn(dice: random.Random, spread: float) -> list[tuple[int, float]]:
+    """1,500 samples of 10 ms, give or take."""
+    places = dice.choices(range(6), [0.3, 0.25, 0.2, 0.1, 0.1, 0.05], k=1500)
+    return [(place, max(0.001, round(dice.gauss(10, spread), 3))) for place in places]
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.4, 6.0])
+def test_uneven_weights_are_no_more_samples_and_raise_no_alarm(spread: float) -> None:
+    dice = random.Random(5)
+    alarms = 0
+    for _ in range(30):
+        sides = [others(drawn(dice, spread)) for _ in range(2)]
+        assert all(900 < each.samples < 1501 for each in sides)
+        alarms += compare.compare(sides[:1], sides[1:]).verdict != UNCHANGED
+    assert alarms <= 1
+
+
+def test_equal_samples_in_a_row_may_be_one_row() -> None:
+    even = others([(0, 10.0), (1, 30.0), (2, 10.0), (0, 10.0), (1, 20.0), (2, 10.0)])
+    assert even.samples == pytest.approx(9)
+    # In milliseconds of three digits everything is a multiple of a microsecond.
+    assert others([(0, 10.001), (1, 30.0), (0, 9.998), (1, 20.0)]).samples < 4
+
+
+def test_what_was_summed_up_counts_a_row_as_one_sample_at_least() -> None:
+    assert others([(0, 4000.0), (1, 2000.0), (2, 10.0)]).samples == pytest.approx(3)
+
+
+def test_bytes_tell_their_samples() -> None:
+    counts = {"a;b": 4096 * 300, "a;c": 4096 * 100 + 7}
+    found = read(json.loads(render(counts, name="n", unit="bytes", exporter="guard", taken=40)))
+    assert (found.unit, found.samples) == ("bytes", pytest.approx(40))
+    older = read(json.loads(render(counts, name="n", unit="bytes", exporter="guard")))
+    assert older.samples == pytest.approx(2)  # it said that each byte was one
