@@ -1,4 +1,4 @@
-"""A Pyroscope server's `POST /ingest` on loopback, as far as its source defines what it takes and what it makes of it.
+"""A Pyroscope server's `POST /ingest`, pure, as far as its source defines what it takes and what it makes of it.
 
 Followed: pkg/ingester/pyroscope/{ingest_handler,ingest_adapter}.go, pkg/og/convert/parser.go, pkg/og/util/attime,
 api/model/labelset of github.com/grafana/pyroscope. Stricter where the server is silent: a parameter that it ignores, a
@@ -10,8 +10,6 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
-
-from tests.integration.loopback import Loopback, Request, body, reply
 
 _SCANNER_BYTES = 64 * 1024  # bufio.MaxScanTokenSize
 _PARAMETERS = {"name", "from", "until", "format", "sampleRate", "spyName", "units", "aggregationType"}
@@ -109,30 +107,3 @@ def _groups(body: bytes) -> dict[str, int]:
             raise Refused(422, f"line {line[:80]!r}")
         stacks[stack] = stacks.get(stack, 0) + int(weight)
     return stacks
-
-
-class Pyroscope:
-    """The server: `url`, what it took (`ingested`), and what it was asked (`requests`: target, headers)."""
-
-    def __init__(self) -> None:
-        self.ingested: list[Ingested] = []
-        self.refused: list[str] = []
-        self.requests: list[tuple[str, dict[str, str]]] = []
-        self._server = Loopback(self._take)
-        self.url = self._server.url
-
-    def _take(self, request: Request) -> None:
-        self.requests.append((request.path, dict(request.headers)))
-        try:
-            self.ingested.append(ingest(request.path, body(request)))
-        except Refused as refused:
-            self.refused.append(str(refused))
-            reply(request, refused.status, str(refused).encode())
-        else:
-            reply(request, 200)
-
-    def __enter__(self) -> Pyroscope:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.close()

@@ -23,11 +23,6 @@ def own(path: Path) -> list[folded.FunctionTotal]:
     return folded.own_functions(folded.parse(path.read_text().splitlines()))
 
 
-def state_of(pid: int) -> str:
-    stat = Path(f"/proc/{pid}/stat").read_text()
-    return stat[stat.rindex(")") + 2]
-
-
 def tracer_of(pid: int) -> int:
     (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("TracerPid:"))
     return int(line.split()[1])

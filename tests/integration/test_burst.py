@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from supervisor import cgroup
-from tests.integration.stepping import STEPPER, order, own, state_of, tell, tracer_of
+from tests.integration.driving import state_of
+from tests.integration.stepping import STEPPER, order, own, tell, tracer_of
 
 pytestmark = pytest.mark.integration
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.integration import stepping
-from tests.integration.ingest import Pyroscope
-from tests.integration.receiver import Receiver
+from tests.integration.ingest import ingest
+from tests.integration.receiver import SECRETS, Receiver
 from tests.integration.test_schemas import faults
 
 pytestmark = pytest.mark.integration
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.integration
 
 def test_both_profiles_of_a_run_are_pushed(start: Callable[..., Any]) -> None:
     began = int(time.time())
-    with Pyroscope() as server:
+    with Receiver() as server:
         variables = {"GUARD_PYROSCOPE": server.url + "/", "PYROSCOPE_AUTH_TOKEN": "s3cret-token"}
         run = stepping.begin(start, [*stepping.FULL, "--metrics-port", "0"], env=variables)
         stepping.grow_until_attributed(run)
@@ -31,9 +31,9 @@ def test_both_profiles_of_a_run_are_pushed(start: Callable[..., Any]) -> None:
         assert pushed["path"] == done["path"] and pushed["pushed"] == 1
         stepping.order(run, "exit 0")
         assert run.end() == 0
-        assert server.refused == []
-        found = {each.metric: each for each in server.ingested}
-        assert all(headers["Authorization"] == "Bearer s3cret-token" for _, headers in server.requests)
+    found = {each.metric: each for each in (ingest(target, body) for _, target, _, body in server.requests)}
+    assert {method for method, *_ in server.requests} == {"POST"}
+    assert server.headers("Authorization") == {"Bearer s3cret-token"}
     assert set(found) == {"process_cpu", "memory"}
     cpu, growth = found["process_cpu"], found["memory"]
     assert {each.service for each in found.values()} == {"stepper"}
@@ -49,12 +49,12 @@ def test_both_profiles_of_a_run_are_pushed(start: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "reason", "requests"),
-    [("500", "pyroscope-failed", 4), ("401", "pyroscope-refused", 1), ("redirect", "redirect-refused", 1),
-     ("422", "profile-refused", 1), ("refuse", "pyroscope-unreachable", 0)],
+    ("answer", "reason", "requests"),
+    [(500, "pyroscope-failed", 4), (401, "pyroscope-refused", 1), (302, "redirect-refused", 1),
+     (422, "profile-refused", 1), (None, "pyroscope-unreachable", 0)],
 )  # fmt: skip
 def test_a_server_that_does_not_take_it(
-    tmp_path: Path, behaviour: str, reason: str, requests: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, answer: int | None, reason: str, requests: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the worker then says, without a secret in it."""
     from supervisor.actions import posting, pyroscope
@@ -66,7 +66,9 @@ def test_a_server_that_does_not_take_it(
         '{"started": "2026-11-24T11:16:44Z", "ended": "2026-11-24T11:16:54Z", "used_rate_hz": 100.0}'
     )
     monkeypatch.setattr(posting, "_FIRST_WAIT_S", 0.01)
-    with Receiver(behaviour) as server:
+    with Receiver(answer or 200, location=SECRETS) as server:
+        if answer is None:
+            server.close()
         monkeypatch.setenv("GUARD_WORK_SECRET", server.url.replace("://", "://me:pw@") + "/path-secret")
         task = Task({"action": "pyroscope", "state": "profiling", "pid": 0, "name": "", "directory": "", "run": "r",
                      "profile": str(tmp_path / "001-profiling-cpu-profile.md"), "kind": "cpu-profile",
@@ -81,7 +83,7 @@ def test_a_server_that_does_not_take_it(
 
 def test_the_end_of_a_run_waits_no_longer_than_it_says(start: Callable[..., Any]) -> None:
     """The profile that the target's end completes is tried, and what isn't away by then is named with its file."""
-    with Receiver("silent") as server:
+    with Receiver("hang") as server:
         run = stepping.begin(start, [*stepping.SMALL, "--pyroscope", server.url])
         stepping.grow_until_attributed(run)
         stepping.order(run, "exit 3")

@@ -83,13 +83,13 @@ def test_messages_are_posted_with_their_credentials(start: Callable[..., Any]) -
 
 
 def test_what_was_not_delivered_is_by_the_next_start(start: Callable[..., Any], tmp_path: Path) -> None:
-    with Receiver("500") as receiver:
+    with Receiver(500) as receiver:
         line = ["--profiles-dir", str(tmp_path / "p")]
         env = {"GUARD_NOTIFY": receiver.url}
         run = start(line, python("raise SystemExit(1)"), env=env)
         assert run.end() == 1
         assert len(list((tmp_path / "p" / "spool").glob("*.json"))) == 1
-        receiver.behaviour = "ok"
+        receiver.answer = 200
         run = start(line, python(GROWS), env=env, stdin=-1)
         run.wait_for("action.finished", action="notify", delivered=1)
         run.process.stdin.close()

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.integration import stepping
-from tests.integration.put_receiver import Receiver
+from tests.integration.receiver import Receiver
 
 pytestmark = pytest.mark.integration
 
@@ -26,9 +26,8 @@ Start = Callable[..., Any]
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    found = Receiver()
-    yield found
-    found.close()
+    with Receiver(201) as found:
+        yield found
 
 
 def started(run: Any) -> str:
@@ -91,10 +90,10 @@ def test_evidence_is_away_while_the_target_lives(start: Start, tmp_path: Path) -
 
 def test_put_goes_below_the_prefix_and_secrets_go_nowhere_else(start: Start, receiver: Receiver) -> None:
     receiver.answer = "hang"
-    url = f"http://me:s3cret%21@127.0.0.1:{receiver.port}/in/?sig=s3cret"
+    url = receiver.url.replace("://", "://me:s3cret%21@") + "/in/?sig=s3cret"
     run = stepping.begin(start, [*stepping.SMALL, "--log-level", "debug"], env={"GUARD_SHIP": url})
     stepping.tell(run, "grow 50")
-    assert receiver.asks.wait(30)
+    receiver.wait_for_request()
     children = Path(f"/proc/{run.process.pid}/task/{run.process.pid}/children").read_text().split()
     lines = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children]
     assert any(b'"action": "ship"' in line for line in lines)
@@ -109,19 +108,19 @@ def test_put_goes_below_the_prefix_and_secrets_go_nowhere_else(start: Start, rec
         f"{run_id}/{path.removeprefix(prefix).removesuffix('?sig=s3cret')}": data for path, data in receiver.got.items()
     }
     same_but_events(arrived, on_disk(run.profiles))
-    assert receiver.authorization == {"Basic bWU6czNjcmV0IQ=="}
+    assert receiver.headers("Authorization") == {"Basic bWU6czNjcmV0IQ=="}
     everything = run.said() + "".join(map(str, on_disk(run.profiles).values())) + str(shipped(run))
     assert "s3cret" not in everything and "bWU6" not in everything
-    assert run.named("ship.finished")[-1]["to"] == f"http://127.0.0.1:{receiver.port}/…"
+    assert run.named("ship.finished")[-1]["to"] == f"{receiver.url}/…"
 
 
 def test_what_a_redirect_holds_is_not_told(start: Start, receiver: Receiver) -> None:
     receiver.answer, receiver.location = 308, "/elsewhere/s3cret?sig=s3cret"
-    run = run_short(start, f"http://127.0.0.1:{receiver.port}/in/?sig=s3cret")
+    run = run_short(start, f"{receiver.url}/in/?sig=s3cret")
     (failed,) = run.named("ship.failed")
     assert failed["level"] == "warning" and "to another path: redirects are not followed" in failed["said"]
     assert "s3cret" not in run.said()
-    assert len(receiver.asked) == 1 and shipped(run)["complete"] is False
+    assert len(receiver.requests) == 1 and shipped(run)["complete"] is False
 
 
 def test_the_profiles_directory_is_no_target(start: Start) -> None:
@@ -138,7 +137,7 @@ def test_a_target_that_is_none_is_refused_at_the_start(start: Start) -> None:
 
 def test_the_next_start_ships_what_a_killed_guard_could_not(start: Start, receiver: Receiver, tmp_path: Path) -> None:
     receiver.answer = 403
-    profiles = {"GUARD_PROFILES_DIR": str(tmp_path / "same"), "GUARD_SHIP": f"http://127.0.0.1:{receiver.port}/in"}
+    profiles = {"GUARD_PROFILES_DIR": str(tmp_path / "same"), "GUARD_SHIP": f"{receiver.url}/in"}
     killed = stepping.begin(start, [*stepping.SMALL, "--parent-death-signal", "KILL"], env=profiles)
     stepping.tell(killed, "grow 50")
     killed.wait_for("ship.failed", reason="not-allowed")
@@ -164,7 +163,7 @@ def test_the_next_start_ships_what_a_killed_guard_could_not(start: Start, receiv
 
 
 def test_every_life_of_a_target_is_shipped_and_none_waits(start: Start, receiver: Receiver) -> None:
-    url = f"http://127.0.0.1:{receiver.port}/in"
+    url = f"{receiver.url}/in"
     run = run_short(start, url, "--restart", "on-failure", "--restart-max", "2")
     lives = {event["run"] for event in run.named("run.started")}
     assert len(lives) == 3
@@ -173,7 +172,7 @@ def test_every_life_of_a_target_is_shipped_and_none_waits(start: Start, receiver
 
 
 def test_a_crash_loop_is_shipped_while_it_waits(start: Start, receiver: Receiver) -> None:
-    url = f"http://127.0.0.1:{receiver.port}/in"
+    url = f"{receiver.url}/in"
     run = start(["--restart", "on-failure"], ["sh", "-c", "exit 3"], env={"GUARD_SHIP": url})
     run.wait_for("ship.finished")
     run.process.send_signal(signal.SIGTERM)
@@ -187,10 +186,8 @@ def test_a_crash_loop_is_shipped_while_it_waits(start: Start, receiver: Receiver
 
 def test_a_signal_ends_the_waiting_at_the_end(start: Start, receiver: Receiver) -> None:
     receiver.answer = "hang"
-    run = start(
-        ["--ship-timeout", "90s"], ["sh", "-c", "exit 5"], env={"GUARD_SHIP": f"http://127.0.0.1:{receiver.port}/"}
-    )
-    assert receiver.asks.wait(30)
+    run = start(["--ship-timeout", "90s"], ["sh", "-c", "exit 5"], env={"GUARD_SHIP": f"{receiver.url}/"})
+    receiver.wait_for_request()
     run.process.send_signal(signal.SIGTERM)
     assert run.end() == 5
     assert run.named("ship.failed")[0]["reason"] == "interrupted"
@@ -198,11 +195,11 @@ def test_a_signal_ends_the_waiting_at_the_end(start: Start, receiver: Receiver) 
 
 def test_a_slow_server_holds_up_no_more_than_is_set(start: Start, receiver: Receiver) -> None:
     receiver.answer = "hang"
-    run = run_short(start, f"http://127.0.0.1:{receiver.port}/", "--ship-timeout", "1s")
+    run = run_short(start, f"{receiver.url}/", "--ship-timeout", "1s")
     exited = run.named("run.exited")[0]["timestamp"]
     failed = run.named("ship.failed")[0]["timestamp"]
     assert 0 < seconds(failed) - seconds(exited) < 20
-    quick = run_short(start, f"http://127.0.0.1:{receiver.port}/", "--ship-timeout", "0")
+    quick = run_short(start, f"{receiver.url}/", "--ship-timeout", "0")
     assert not quick.named("ship.failed") and not quick.named("ship.finished")
 
 
@@ -232,20 +229,20 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_certificates_are_verified(start: Start, authority: Path, scheme: str) -> None:
     if scheme == "s3":
         pytest.importorskip("obstore", reason="the extra `ship` is not installed")
-    server = Receiver(certificate=authority / "server.pem", key=authority / "server.key")
+    server = Receiver(201, certificate=authority / "server.pem", key=authority / "server.key")
     try:
-        place = f"https://localhost:{server.port}"
+        place = server.url.replace("127.0.0.1", "localhost")
         url = f"{place}/in" if scheme == "https" else f"s3://bucket/in?endpoint={place}"
         keys, soon = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}, ("--ship-timeout", "1500ms")
         run = run_short(start, url, *soon, env={"SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt", **keys})
         assert run.named("ship.failed")[0]["reason"] == "certificate"
-        assert server.asked == []
+        assert server.requests == []
         run = run_short(start, url, *soon, env={"SSL_CERT_FILE": str(authority / "ca.pem"), **keys})
         if scheme == "https":
             assert server.names() == RECORDS
             assert not run.named("ship.failed")
         else:  # it isn't S3 that answers, but it was asked
-            assert server.asked
+            assert server.requests
     finally:
         server.close()
 
@@ -254,7 +251,7 @@ def test_no_redirect_is_followed_by_the_library_either(start: Start, receiver: R
     pytest.importorskip("obstore", reason="the extra `ship` is not installed")
     receiver.answer, receiver.location = 307, "http://169.254.169.254/latest"
     run = run_short(
-        start, f"s3://bucket/in?endpoint=http://127.0.0.1:{receiver.port}", "--ship-timeout", "3s",
+        start, f"s3://bucket/in?endpoint={receiver.url}", "--ship-timeout", "3s",
         env={"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "s3cret"},
     )  # fmt: skip
     assert run.named("ship.failed")[0]["reason"] == "redirected"

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import pytest
 
 from supervisor.profilers.syscalls import SyscallTrap
-from tests.integration.stepping import state_of, tracer_of
+from tests.integration.driving import state_of
+from tests.integration.stepping import tracer_of
 
 pytestmark = pytest.mark.integration
 

@@ -6,7 +6,7 @@ import os
 
 from tests.integration.faults.scene import Namespace, Scene
 from tests.integration.faults.table import AtLeast, Words, row
-from tests.integration.put_receiver import Receiver
+from tests.integration.receiver import Receiver
 
 SECRET = "?sig=s3cret"
 
@@ -25,9 +25,8 @@ def no_secret(scene: Scene) -> None:
 
 def behaving(scene: Scene, answer: int | str, location: str = "") -> Receiver:
     """A server that answers like this."""
-    receiver = scene.undo.enter_context(Receiver())
-    receiver.answer, receiver.location = answer, location
-    shipped_to(scene, f"http://me:s3cret@127.0.0.1:{receiver.port}/in/{SECRET}")
+    receiver = scene.undo.enter_context(Receiver(answer, location=location))
+    shipped_to(scene, f"{receiver.url.replace('://', '://me:s3cret@')}/in/{SECRET}")
     return receiver
 
 
@@ -111,5 +110,5 @@ def killed(scene: Scene) -> None:
     os.kill(scene.guard_pid, 9)
     scene.process.wait()
     receiver.answer = 201
-    scene.begin(env={"GUARD_SHIP": f"http://127.0.0.1:{receiver.port}/in"})
+    scene.begin(env={"GUARD_SHIP": f"{receiver.url}/in"})
     scene.wait_for("ship.finished", scope="earlier runs")
