@@ -5,14 +5,11 @@ Recorded in slices, each put in place as it ends, so that a killed container los
 
 from __future__ import annotations
 
-import json
 import shutil
-import signal
-import sys
 import time
 from typing import Any
 
-from supervisor.actions import aiming, cpu_report, ways
+from supervisor.actions import aiming, cpu_report, forms, ways
 from supervisor.actions.slices import Slices
 from supervisor.actions.task import Task, Turn
 from supervisor.actions.trying import Samplers
@@ -41,7 +38,7 @@ def take(task: Task) -> dict[str, Any]:
 
     Raises Turn, Failure, OSError when there is nothing at all.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))  # it is let in where waiting is done: see `runner`
+    runner.hold()
     try:
         recording = Recording(task)
     except Failure as failure:
@@ -231,10 +228,7 @@ class Recording:
             self.pace.halve()
         counts, rate, _ = self._presented()
         self.task.write(".folded", folded.render(counts))
-        if self.task.spec.get("progress"):
-            line = {"samples": self.slices.taken, "rate_hz": rate, "slices": self.tally.pieces}
-            sys.stdout.write(json.dumps({"progress": line}) + "\n")
-            sys.stdout.flush()
+        self.task.tell_progress(samples=self.slices.taken, rate_hz=rate, slices=self.tally.pieces)
 
     # -- what came of it ------------------------------------------------------------------------------------------
 
@@ -254,7 +248,7 @@ class Recording:
     def _presented(self) -> tuple[folded.Counts, float, int]:
         """What is to be seen: the profile, its rate, and the samples that library frames gave to their callers."""
         counts, rate = self.slices.merged()
-        counts, library = cpu_report.shown(self.task, counts)
+        counts, library = forms.shown(self.task, counts)
         return counts, rate, library
 
     def _notes(self, samples: int) -> list[str]:

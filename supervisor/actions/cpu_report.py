@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from supervisor.actions import forms
 from supervisor.actions.task import Task
 from supervisor.analysis import flamegraph, folded, markdown, pprof, speedscope
 
 _TOLD = ("samples", "used_rate_hz", "asked_rate_hz", "achieved_rate_hz", "rate_reason", "ended_early", "seconds")
-
-
-def shown(task: Task, counts: folded.Counts) -> tuple[folded.Counts, int]:
-    """What is to be seen by the settings, and the samples that library frames gave to their callers."""
-    library = 0
-    if not task.spec.get("library_frames", True):
-        counts, library = folded.fold_library(counts)
-    if not task.spec.get("source_locations", True):
-        counts = folded.strip_locations(counts)
-    return counts, library
 
 
 def write(
@@ -50,14 +41,4 @@ def write(
     )
     task.write(".md", markdown.render(profile))
     task.write_meta(**facts)
-    return {**{key: facts[key] for key in _TOLD}, "top": top(counts)}
-
-
-def top(counts: folded.Counts) -> list[dict[str, Any]]:
-    """The first functions by self weight."""
-    total = sum(counts.values()) or 1
-    return [
-        {"function": each.function, "file": each.file, "line": each.line, "share": round(each.self_weight / total, 4)}
-        for each in folded.by_function(counts)[:5]
-        if each.self_weight
-    ]
+    return {**{key: facts[key] for key in _TOLD}, "top": forms.top(counts)}

@@ -63,7 +63,7 @@ def take(task: Task) -> dict[str, Any]:
         pass
     finally:
         follower.close()
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))  # the end is bounded by itself
+    runner.hold(signal.SIGINT, signal.SIGTERM)  # the end is bounded by itself
     return follower.report(follower.ledger)
 
 

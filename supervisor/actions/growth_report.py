@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from supervisor.actions.forms import write_by_bytes
+from supervisor.actions import forms
 from supervisor.actions.ledger import ENOUGH_BYTES, ENOUGH_SAMPLES, Ledger
 from supervisor.actions.task import Task
 from supervisor.analysis import folded, markdown
@@ -59,12 +59,7 @@ def write(task: Task, ledger: Ledger, course: Course) -> dict[str, Any]:
     elapsed = course.elapsed_s
     counts = ledger.counts
     suspect = folded.own_functions(counts)[0] if counts else None
-    shown = counts
-    folded_bytes = 0
-    if not task.spec.get("library_frames", True):
-        shown, folded_bytes = folded.fold_library(shown)
-    if not task.spec.get("source_locations", True):
-        shown = folded.strip_locations(shown)
+    shown, folded_bytes = forms.shown(task, counts)
     basis = f"{ledger.samples} stacks and {human_bytes(ledger.attributed_bytes)} of growth"
     notes = [f"This rests on {basis}, taken over {elapsed:.1f} s."]
     if not ledger.enough:
@@ -132,7 +127,7 @@ def publish(
 ) -> None:
     """Put growth in place in all its forms. `basis` says what it rests on; `meaning` what the bytes by frame tell."""
     title = f"Growth of process {task.pid}"
-    write_by_bytes(task, counts, title, basis, facts["samples"])
+    forms.write_by_bytes(task, counts, title, basis, facts["samples"])
     profile = markdown.Profile(
         title=title,
         kind="growth",

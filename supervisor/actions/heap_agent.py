@@ -253,7 +253,7 @@ class Heap:
         if self.last is not None:
             head.append(("Gained", human_bytes(max(0, gained))))
         self.task.write(SUFFIX, json.dumps(newest.document(self.pid, self.start_ticks)) + "\n")
-        heap_report.publish(
+        foremost = heap_report.publish(
             self.task,
             self.pid,
             counts,
@@ -265,7 +265,7 @@ class Heap:
             facts=facts,
         )
         result = {key: facts[key] for key in ("engine", "engine_reason", "samples", "longest_stop_s", "grew")}
-        return {**result, "top": heap_report.top(counts)}
+        return {**result, "top": foremost}
 
     def _doubt(self) -> str:
         if self.first is None or self.last is None:

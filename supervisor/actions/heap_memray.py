@@ -52,12 +52,12 @@ def take(task: Task) -> dict[str, Any]:
         }
         basis = f"{human_bytes(total)} at the peak"
         title = f"Allocations held by process {task.pid} at the peak"
-        heap_report.publish(
+        top = heap_report.publish(
             task, task.pid, counts, title=title, basis=basis, head=[("Peak", human_bytes(total))], notes=notes,
             sections=(), facts=told,
         )  # fmt: skip
         result = {key: told[key] for key in ("engine", "engine_reason", "samples", "peak_bytes")}
-        return {**result, "grew": None, "top": heap_report.top(counts)}
+        return {**result, "grew": None, "top": top}
     finally:
         try:
             os.unlink(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from typing import Any
 
@@ -20,7 +19,7 @@ _SLOWEST_RETRY_S = 0.25
 
 def take(task: Task) -> dict[str, Any]:
     """By the agent that the target was started with. Raises Pass where there is none, Failure, OSError."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))  # it is let in where waiting is done: see `runner`
+    runner.hold()
     task.check_target()
     try:
         pid, hello = _find(task)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from supervisor.actions.forms import write_by_bytes
+from supervisor.actions import forms
 from supervisor.actions.task import Task
 from supervisor.analysis import census, folded, markdown
 from supervisor.analysis.census import Row
 from supervisor.quantities import human_bytes
 
-_MOST_ROWS = 25
+_MOST_MODULES = 10
 _MOST_CHAINS = 400  # characters of a chain on its line
 
 
@@ -26,11 +26,14 @@ def publish(
     notes: list[str],
     sections: Sequence[str],
     facts: dict[str, Any],
-) -> None:
-    """Put a heap profile in place in all its forms. `basis` says what it rests on."""
-    if not task.spec.get("source_locations", True):
-        counts = folded.strip_locations(counts)
-    write_by_bytes(task, counts, title, basis, facts["samples"])
+) -> list[dict[str, Any]]:
+    """Put a heap profile in place in all its forms; its first functions, with their places.
+
+    `basis` says what it rests on.
+    """
+    first = forms.top(forms.without_library(task, counts)[0])
+    counts, _ = forms.shown(task, counts)
+    forms.write_by_bytes(task, counts, title, basis, facts["samples"])
     profile = markdown.Profile(
         title=title,
         kind="heap",
@@ -44,42 +47,32 @@ def publish(
     )
     task.write(".md", markdown.render(profile))
     task.write_meta(profiled_pid=pid, mode=task.spec.get("profile_mode"), **facts)
+    return first
 
 
 def types_section(rows: list[Row]) -> str:
     """Types by what they hold."""
-    lines = ["## Types", "", "| Objects | Bytes | Type | Mostly in |", "|---:|---:|---|---|"]
-    lines += [
-        f"| {row.count:,} | {human_bytes(row.size_bytes)} | {markdown.code(row.type, cell=True)} "
-        f"| {markdown.code(row.held_in, cell=True) if row.held_in else ''} |"
-        for row in rows[:_MOST_ROWS]
-    ]
-    return "\n".join(lines)
+    cells = ((f"{row.count:,}", human_bytes(row.size_bytes), row.type, row.held_in) for row in rows)
+    return forms.table("Types", ("Objects", "Bytes"), ("Type", "Mostly in"), cells)
 
 
 def modules_section(rows: list[Row]) -> str:
     """The modules of the classes."""
-    lines = ["## Modules", "", "| Objects | Bytes | Module of the class |", "|---:|---:|---|"]
-    lines += [
-        f"| {count:,} | {human_bytes(size)} | {markdown.code(name, cell=True)} |"
-        for name, count, size in census.by_module(rows)[:10]
-    ]
-    return "\n".join(lines)
+    cells = [(f"{count:,}", human_bytes(size), name) for name, count, size in census.by_module(rows)[:_MOST_MODULES]]
+    return forms.table("Modules", ("Objects", "Bytes"), ("Module of the class",), cells)
 
 
 def grew_section(rows: list[Row], chains: dict[str, dict[str, Any]], seconds: float) -> str:
     """What grew, and who holds it."""
-    lines = [f"## What grew in {seconds:.1f} s", ""]
+    title = f"What grew in {seconds:.1f} s"
     if not rows:
-        return "\n".join([*lines, "No type grew beyond what sampling explains."])
-    lines += ["| More bytes | More objects | Now | Type | Held by |", "|---:|---:|---:|---|---|"]
-    for row in rows[:_MOST_ROWS]:
-        holder = str(chains.get(row.type, {}).get("holder") or "")
-        held = markdown.code(holder or row.held_in, cell=True) if holder or row.held_in else ""
-        lines.append(
-            f"| +{human_bytes(row.more_bytes)} | {row.more:+,} | {row.count:,} | {markdown.code(row.type, cell=True)} "
-            f"| {held} |"
-        )
+        return f"## {title}\n\nNo type grew beyond what sampling explains."
+    cells = (
+        (f"+{human_bytes(row.more_bytes)}", f"{row.more:+,}", f"{row.count:,}", row.type,
+         str(chains.get(row.type, {}).get("holder") or "") or row.held_in)
+        for row in rows
+    )  # fmt: skip
+    lines = [forms.table(title, ("More bytes", "More objects", "Now"), ("Type", "Held by"), cells)]
     for name, found in chains.items():
         if len(found.get("chain", ())) > 1:
             words = " ← ".join(map(str, found["chain"]))[:_MOST_CHAINS]
@@ -90,14 +83,13 @@ def grew_section(rows: list[Row], chains: dict[str, dict[str, Any]], seconds: fl
 def sites_section(before: dict[str, int], after: dict[str, int], seconds: float) -> str:
     """Sites by how much more they hold than before; sites are `file:line` of tracemalloc's innermost frames."""
     more = {site: size - before.get(site, 0) for site, size in after.items()}
-    largest = sorted(more.items(), key=lambda pair: -pair[1])[:_MOST_ROWS]
-    lines = [f"## Sites that grew in {seconds:.1f} s", "", "| More bytes | Now | Site |", "|---:|---:|---|"]
-    lines += [
-        f"| +{human_bytes(size)} | {human_bytes(after[site])} | {markdown.code(site, cell=True)} |"
+    largest = sorted(more.items(), key=lambda pair: -pair[1])
+    cells = (
+        (f"+{human_bytes(size)}", human_bytes(after[site]), site)
         for site, size in largest
         if size >= census.LEAST_BYTES
-    ]
-    return "\n".join(lines)
+    )
+    return forms.table(f"Sites that grew in {seconds:.1f} s", ("More bytes", "Now"), ("Site",), cells)
 
 
 def by_type(rows: list[Row], chains: dict[str, dict[str, Any]], *, grown: bool) -> folded.Counts:
@@ -112,13 +104,3 @@ def by_type(rows: list[Row], chains: dict[str, dict[str, Any]], *, grown: bool) 
         stack = ";".join(folded.frame(name, None) for name in (*above, row.type))
         counts[stack] = counts.get(stack, 0) + weight
     return counts
-
-
-def top(counts: folded.Counts) -> list[dict[str, Any]]:
-    """The first frames by self weight."""
-    total = sum(counts.values()) or 1
-    return [
-        {"function": each.function, "file": each.file, "line": each.line, "share": round(each.self_weight / total, 4)}
-        for each in folded.by_function(counts)[:5]
-        if each.self_weight
-    ]

@@ -76,7 +76,7 @@ def take(task: Task) -> dict[str, Any]:
         _run(watch)
     except (runner.Interrupted, ProcessLookupError):
         pass
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))  # the end is bounded by itself
+    runner.hold(signal.SIGINT, signal.SIGTERM)  # the end is bounded by itself
     watch.last()
     return watch.write()
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import signal
-import sys
 import time
 from typing import Any
 
-from supervisor.actions import cpu_report, slices
+from supervisor.actions import cpu_report, forms, slices
 from supervisor.actions.task import Skip, Task
 from supervisor.analysis import cpuprofile, folded
 from supervisor.analysis.reading import FormatError
@@ -40,7 +38,7 @@ def take(task: Task) -> dict[str, Any]:
     if not task.spec.get("node_inspector", True):
         said = "--no-node-inspector keeps guard out of it"
         raise Skip(Failure("inspector-off", said, "guard profile -- node SCRIPT"), "cpu-profile of a Node")
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))  # it is let in where waiting is done: see `runner`
+    runner.hold()
     pid = task.aimed
     recording = _Recording(task, pid)
     session = None
@@ -149,13 +147,10 @@ class _Recording:
     def _write(self) -> None:
         counts, _ = self._presented()
         self.task.write(".folded", folded.render(counts))
-        if self.task.spec.get("progress"):
-            line = {"samples": sum(counts.values()), "rate_hz": self.rate_hz, "slices": self.pieces}
-            sys.stdout.write(json.dumps({"progress": line}) + "\n")
-            sys.stdout.flush()
+        self.task.tell_progress(samples=sum(counts.values()), rate_hz=self.rate_hz, slices=self.pieces)
 
     def _presented(self) -> tuple[folded.Counts, int]:
-        return cpu_report.shown(self.task, slices.scaled(self._counts, self.rate_hz * 1e-6))
+        return forms.shown(self.task, slices.scaled(self._counts, self.rate_hz * 1e-6))
 
     def finish(self, *, was_open: bool) -> dict[str, Any]:
         """Write all forms of the profile. Raises Failure when there is none, OSError."""

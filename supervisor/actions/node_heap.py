@@ -47,7 +47,7 @@ def grow(task: Task) -> dict[str, Any]:
     """`growth` of a Node, until told to stop or it ends. Raises Pass where its inspector can't be had, Failure."""
     if not task.spec.get("node_inspector", True):
         raise Pass("inspector-off", "--no-node-inspector keeps guard out of it", "")
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGUSR1))
+    runner.hold(signal.SIGINT, signal.SIGUSR1)
     if following.is_frozen(task):
         _let_go(task)  # what stands still can't answer
     task.check_target()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from supervisor import cgroup, facts
-from supervisor.actions import cpu_report, heap_report
+from supervisor.actions import heap_report
 from supervisor.actions.node_heap import Follower
 from supervisor.actions.task import Skip, Task
 from supervisor.analysis import folded
@@ -25,7 +25,7 @@ _SNAPSHOT_S = 600.0
 def take(task: Task) -> dict[str, Any]:
     """Sample allocations for the duration, or until it ends. Raises Skip, Failure, OSError."""
     tried, pid = "heap-profile of a Node", task.aimed
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGUSR1))
+    runner.hold(signal.SIGINT, signal.SIGUSR1)
     if not task.spec.get("node_inspector", True):
         said = "--no-node-inspector keeps guard out of it"
         raise Skip(Failure("inspector-off", said, "guard profile --heap -- node SCRIPT"), tried)
@@ -52,12 +52,9 @@ def take(task: Task) -> dict[str, Any]:
 def write(task: Task, pid: int, follower: Follower, told: dict[str, Any]) -> dict[str, Any]:
     """Put what was sampled in place; the result."""
     ledger, course = follower.ledger, follower.finished_course()
-    counts = ledger.counts
-    if not task.spec.get("library_frames", True):
-        counts, _ = folded.fold_library(counts)
     seconds = course.elapsed_s
     size = human_bytes(ledger.attributed_bytes)
-    first = folded.own_functions(counts)[0] if counts else None
+    first = folded.own_functions(ledger.counts)[0] if ledger.counts else None
     notes = [f"What was allocated in {seconds:.1f} s and is still held: {size}, from {ledger.samples} samples."]
     if first is not None:
         share = first.self_weight / max(1, ledger.attributed_bytes)
@@ -77,10 +74,10 @@ def write(task: Task, pid: int, follower: Follower, told: dict[str, Any]) -> dic
         **told,
     }
     interval = human_bytes(follower.interval)
-    heap_report.publish(
+    top = heap_report.publish(
         task,
         pid,
-        counts,
+        ledger.counts,
         title=f"Heap of process {pid}",
         basis=f"{size} held, one sample in {interval}",
         head=[("Held", size), ("Samples", str(ledger.samples)), ("Interval", f"{interval} ({follower.reason})")],
@@ -89,7 +86,7 @@ def write(task: Task, pid: int, follower: Follower, told: dict[str, Any]) -> dic
         facts=known,
     )
     keys = ("engine", "samples", "bytes", "seconds")
-    return {**{key: known[key] for key in keys}, **told, "top": cpu_report.top(counts)}
+    return {**{key: known[key] for key in keys}, **told, "top": top}
 
 
 def snapshot(task: Task, pid: int, session: Session) -> dict[str, Any]:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-import signal
 from typing import Any
 
-from supervisor.actions import cpu_report, heap_report
+from supervisor.actions import forms, heap_report
 from supervisor.actions.own_profile import Written, await_end, keep, nothing, written
 from supervisor.actions.task import Task
-from supervisor.analysis import bunheap, folded, heapprofile, markdown
+from supervisor.analysis import bunheap, folded, heapprofile
 from supervisor.analysis.reading import FormatError
+from supervisor.profilers import runner
 from supervisor.quantities import human_bytes
-
-_MOST_TYPES = 25
 
 
 def take(task: Task) -> dict[str, Any]:
     """Wait for the end, and take in the largest heap: V8's samples of Node, types of Bun. Raises Failure, OSError."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    runner.hold()
     await_end(task)
     own = task.spec["own"]
     best: tuple[Written, _Heap] | None = None
@@ -34,19 +32,17 @@ def take(task: Task) -> dict[str, Any]:
     if best is None:
         raise nothing(task)
     main, found = best
-    counts, others = found.counts, len(files) - 1
-    if not task.spec.get("library_frames", True):
-        counts, _ = folded.fold_library(counts)
+    others = len(files) - 1
     size = human_bytes(found.size_bytes)
     notes = [f"What it held at its end: {size}. {found.meaning}"]
     if others:
         notes.append(f"{others} more threads and processes wrote profiles of their own, which are beside this one.")
     facts = {"engine": own["engine"], "samples": found.samples, "errors": 0, "bytes": found.size_bytes, "whole": True,
              "others": others}  # fmt: skip
-    heap_report.publish(
+    top = heap_report.publish(
         task,
         main.pid,
-        counts,
+        found.counts,
         title=f"Heap of process {main.pid}",
         basis=f"{size} held at the end",
         head=[("Held", size)],
@@ -55,7 +51,7 @@ def take(task: Task) -> dict[str, Any]:
         facts=facts,
     )
     keep(task, own["directory"], "Heap", main)
-    return {"engine": own["engine"], "samples": found.samples, "bytes": found.size_bytes, "top": cpu_report.top(counts)}
+    return {"engine": own["engine"], "samples": found.samples, "bytes": found.size_bytes, "top": top}
 
 
 class _Heap:
@@ -77,11 +73,9 @@ def _node_heap(document: dict[str, Any]) -> _Heap:
 
 def _bun_heap(text: str) -> _Heap:
     total, types = bunheap.rows(text)
-    lines = ["## Types", "", "| Objects | Bytes | Retained | Type |", "|---:|---:|---:|---|"]
-    lines += [
-        f"| {row.count:,} | {human_bytes(row.self_bytes)} | {human_bytes(row.retained_bytes)} "
-        f"| {markdown.code(row.name, cell=True)} |"
-        for row in types[:_MOST_TYPES]
-    ]
+    cells = (
+        (f"{row.count:,}", human_bytes(row.self_bytes), human_bytes(row.retained_bytes), row.name) for row in types
+    )
+    section = forms.table("Types", ("Objects", "Bytes", "Retained"), ("Type",), cells)
     meaning = "Bun tells types and no code; its own Markdown, beside this, has each object and who retains it."
-    return _Heap(bunheap.counts(total, types), sum(row.count for row in types), meaning, ("\n".join(lines),))
+    return _Heap(bunheap.counts(total, types), sum(row.count for row in types), meaning, (section,))

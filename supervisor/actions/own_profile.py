@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 from typing import Any
 
-from supervisor.actions import cpu_report, slices
+from supervisor.actions import cpu_report, forms, slices
 from supervisor.actions.task import Task
 from supervisor.analysis import cpuprofile
 from supervisor.analysis.reading import FormatError
@@ -74,7 +73,7 @@ def cpu(task: Task) -> dict[str, Any]:
 
     Raises Failure, OSError.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    runner.hold()
     await_end(task)
     own, spec = task.spec["own"], task.spec
     best = None
@@ -92,7 +91,7 @@ def cpu(task: Task) -> dict[str, Any]:
         raise nothing(task)
     main, found, taken = best
     asked_hz = max(1, round(1 / spec.get("sampling_interval", 0.001)))
-    counts, library = cpu_report.shown(task, slices.scaled(found.stacks or {}, asked_hz * 1e-6))
+    counts, library = forms.shown(task, slices.scaled(found.stacks or {}, asked_hz * 1e-6))
     samples = sum(counts.values())
     others = len(files) - 1
     seconds = found.seconds or found.total * 1e-6

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from typing import Any
 
 from supervisor import cgroup
-from supervisor.actions import cpu_report, heap_report
+from supervisor.actions import forms, heap_report
 from supervisor.actions.task import Skip, Task
-from supervisor.analysis import folded, markdown
+from supervisor.analysis import folded
 from supervisor.proc_tree import PAGE_BYTES
 from supervisor.profilers import dotnet, gopprof, java, runner
 from supervisor.profilers.failure import Failure, no_headroom
@@ -17,7 +16,6 @@ from supervisor.quantities import human_bytes, human_percent
 
 # A collection before makes the profile true of now; of a large heap it takes the program's processors for long.
 _MOST_COLLECTED_BYTES = 1 << 30
-_MOST_TYPES = 25
 # The walk over a .NET heap is an event an object, which the runtime buffers.
 _GCDUMP_ROOM_BYTES = 256 << 20
 _GCDUMP_SHARE = 4  # or one part in so many of the process's memory
@@ -27,7 +25,7 @@ _LONGEST_PAUSE_S = 30.0
 
 def of_go(task: Task) -> dict[str, Any]:
     """What a Go holds, by the code that allocated it. Raises Skip, Failure, OSError."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    runner.hold()
     if not task.go_pprof:
         said = "a Go tells its heap by net/http/pprof, and --go-pprof doesn't say where"
         raise _skip(Failure("pprof-absent", said, gopprof.HINT), "Go")
@@ -43,8 +41,6 @@ def of_go(task: Task) -> dict[str, Any]:
         raise _skip(failure, "Go") from failure
     counts = reading.stacks or {}
     held = sum(counts.values())
-    if not task.spec.get("library_frames", True):
-        counts, _ = folded.fold_library(counts)
     when = "now, after a collection" if collected else "at its last collection"
     notes = [f"What it holds {when}: {human_bytes(held)}, by samples of its allocations (one in 512 KiB)."]
     first = folded.own_functions(counts)[0] if counts else None
@@ -53,12 +49,13 @@ def of_go(task: Task) -> dict[str, Any]:
     reason = f"the program serves net/http/pprof at {source.shown}"
     facts = {"engine": "pprof", "engine_reason": reason, "engine_refused": None, "samples": len(counts), "errors": 0,
              "bytes": held, "collected": collected}  # fmt: skip
-    return _published(task, counts, facts, "held", notes, shown=folded.fold_library(counts)[0])
+    # What its runtime and its libraries hold they hold for somebody.
+    return {**_published(task, counts, facts, "held", notes), "top": forms.top(folded.fold_library(counts)[0])}
 
 
 def of_dotnet(task: Task) -> dict[str, Any]:
     """What a .NET holds, by type. Raises Skip, Failure, OSError."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    runner.hold()
     task.check_target()
     headroom = task.spec.get("headroom_bytes")
     needs = max(_GCDUMP_ROOM_BYTES, _rss_bytes(task.pid) // _GCDUMP_SHARE)
@@ -77,12 +74,12 @@ def of_dotnet(task: Task) -> dict[str, Any]:
     facts = {"engine": "dotnet-gcdump", "engine_reason": "it is a .NET, and dotnet-gcdump is there",
              "engine_refused": None, "samples": sum(count for count, _ in types.values()), "errors": 0,
              "bytes": held, "collected": True, "frames": "types"}  # fmt: skip
-    return _published(task, counts, facts, "reachable", notes, (_types("## Types", types),))
+    return _published(task, counts, facts, "reachable", notes, (_types("Types", types),))
 
 
 def of_java(task: Task) -> dict[str, Any]:
     """What a Java holds, by class, and which classes gained. Raises Skip, Failure, OSError."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    runner.hold()
     if "profile_mode" not in task.spec:
         said = "of a Java the growth profile counts the classes"
         raise _skip(Failure("counted-by-growth", said, f"guard profile --heap --pid {task.pid}"), "Java")
@@ -96,11 +93,11 @@ def of_java(task: Task) -> dict[str, Any]:
     rows = java.grown(first, last) if last is not first else []
     what = "reachable after a full collection" if live else "there, with what waits to be collected"
     notes = [f"What is {what}: {human_bytes(held)} in {len(types)} classes. It tells no code."]
-    sections = [_types("## Types", types)]
+    sections = [_types("Types", types)]
     class_ = java.telling(rows)
     if class_ is not None:
         gained = {row["name"]: (row["gained_count"], row["gained_bytes"]) for row in rows}
-        sections.insert(0, _types(f"## What grew in {seconds:.1f} s", gained))
+        sections.insert(0, _types(f"What grew in {seconds:.1f} s", gained))
         size = human_bytes(class_["gained_bytes"])
         notes.insert(0, f"`{class_['name']}` tells most of what grew: {size} in {class_['gained_count']:,} more.")
     counts = {folded.frame(name, None): size for name, (_, size) in types.items() if size}
@@ -141,12 +138,8 @@ def _followed(task: Task, live: bool) -> tuple[java.Histogram, java.Histogram]:
 def _types(title: str, types: dict[str, tuple[int, int]]) -> str:
     """A table of types: objects and bytes, most bytes first."""
     rows = sorted(types.items(), key=lambda item: -item[1][1])
-    lines = [title, "", "| Objects | Bytes | Type |", "|---:|---:|---|"]
-    lines += [
-        f"| {count:,} | {human_bytes(size)} | {markdown.code(name, cell=True)} |"
-        for name, (count, size) in rows[:_MOST_TYPES]
-    ]
-    return "\n".join(lines)
+    cells = ((f"{count:,}", human_bytes(size), name) for name, (count, size) in rows)
+    return forms.table(title, ("Objects", "Bytes"), ("Type",), cells)
 
 
 def _published(
@@ -156,16 +149,15 @@ def _published(
     how: str,
     notes: list[str],
     sections: tuple[str, ...] = (),
-    shown: folded.Counts | None = None,
 ) -> dict[str, Any]:
-    """Put it in place; the result, whose top is of `shown` where that isn't all."""
+    """Put it in place; the result."""
     size = human_bytes(facts["bytes"])
-    heap_report.publish(
+    top = heap_report.publish(
         task, task.pid, counts, title=f"Heap of process {task.pid}", basis=f"{size} {how}", head=[("Held", size)],
         notes=notes, sections=sections, facts=facts,
     )  # fmt: skip
     told = {key: facts[key] for key in ("engine", "samples", "bytes")}
-    return {**told, "top": cpu_report.top(counts if shown is None else shown)}
+    return {**told, "top": top}
 
 
 def _skip(failure: Failure, what: str) -> Skip:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sys
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -101,6 +102,12 @@ class Task:
         path = os.path.join(self._directory, self.name + suffix)
         if path not in self.paths:
             self.paths.append(path)
+
+    def tell_progress(self, **line: Any) -> None:
+        """How far it has come, to the watcher, where somebody wants to see that."""
+        if self.spec.get("progress"):
+            sys.stdout.write(json.dumps({"progress": line}) + "\n")
+            sys.stdout.flush()
 
     def write_meta(self, **facts: Any) -> None:
         """Put the `.meta.json` in place."""

@@ -23,7 +23,7 @@ from supervisor import installing, libc
 from supervisor.profilers import engine, node
 from supervisor.profilers.failure import Failure, gone
 from supervisor.profilers.node_threads import Threads
-from supervisor.profilers.runner import Interrupted
+from supervisor.profilers.runner import Interrupted, hold
 
 _OPEN_S = 10.0
 _HASTY_OPEN_S = 1.0
@@ -269,7 +269,7 @@ def attach(pid: int, exact_s: int = 0) -> Session:
 
     From here on SIGINT and SIGUSR1 are let in only where a session waits.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGUSR1))
+    hold(signal.SIGINT, signal.SIGUSR1)
     signal.signal(signal.SIGUSR1, _hurried)
     library = _library()
     if node.other_network(pid):

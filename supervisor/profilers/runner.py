@@ -44,6 +44,11 @@ class Interrupted(Exception):
     """guard asked the worker to come to an end."""
 
 
+def hold(*numbers: signal.Signals) -> None:
+    """From here on these signals wait, SIGINT if none is named, until something here that waits lets them in."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, numbers or (signal.SIGINT,))
+
+
 def run(
     argv: list[str],
     deadline_s: float,

@@ -57,6 +57,9 @@ class Kept:
     def write(self, suffix: str, text: str) -> None:
         self.written[suffix] = text
 
+    def tell_progress(self, **line: Any) -> None:
+        pass
+
 
 class Played:
     """A session with a Node that ends, or whose action is ended, while its worker threads are asked."""
