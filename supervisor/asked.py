@@ -9,17 +9,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from supervisor import plan
-from supervisor.model import Asked, Declined, Effect, EndLife, Start
+from supervisor.model import VERBS, Asked, Declined, Effect, EndLife, Start
 from supervisor.policy import Decision, Policy, State, guilty
 
-KINDS = {"profile": "cpu-profile", "stacks": "stacks", "snapshot": "snapshot", "heap": "heap-profile"}
 # More than that in a row is no question any more.
 MOST_QUEUED = 8
 
 
 def decide(state: State, asked: Asked, policy: Policy, now_s: float) -> Decision:
     """One request."""
-    if asked.verb in KINDS:
+    if VERBS[asked.verb]:
         return _action(state, asked, policy, now_s)
     refused = _no_end(asked, policy)
     if refused is not None:
@@ -42,7 +41,7 @@ def _no_end(asked: Asked, policy: Policy) -> Declined | None:
 
 
 def _action(state: State, asked: Asked, policy: Policy, now_s: float) -> Decision:
-    kind, sample = KINDS[asked.verb], state.last
+    kind, sample = VERBS[asked.verb], state.last
     if kind not in plan.COST_BYTES:
         return _decline(state, asked, f"{asked.verb} is not available in this guard", "guard doctor")
     if kind != "snapshot" and not policy.profile:

@@ -103,6 +103,18 @@ class ActionEnded:
     hint: str = ""
 
 
+# What can be asked for by `guard ctl`, and which action that starts.
+VERBS = {
+    "state": "",
+    "profile": "cpu-profile",
+    "stacks": "stacks",
+    "snapshot": "snapshot",
+    "heap": "heap-profile",
+    "restart": "",
+    "stop": "",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What somebody asks by `guard ctl`: a verb, of which process (None: the guilty one), for how long.

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from supervisor import asked
 from supervisor.journal import Journal
-from supervisor.model import ActionEnded
+from supervisor.model import VERBS, ActionEnded
 from supervisor.policy import Policy, State
 from supervisor.workers import Worker
 
-ACTIONS = tuple(asked.KINDS)
+ACTIONS = tuple(verb for verb, kind in VERBS.items() if kind)
 SCHEMA_VERSION = 1
 _MOST_PROCESSES = 20
 _MOST_WORDS, _MOST_LETTERS = 30, 100  # twelve bytes a letter at worst: the answer stays under its bound

@@ -17,18 +17,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from supervisor.ctl.door import Door
-from supervisor.model import Asked
+from supervisor.model import VERBS, Asked
 
-# What can be asked for, and which action that starts.
-VERBS: Mapping[str, str] = {
-    "state": "",
-    "profile": "cpu-profile",
-    "stacks": "stacks",
-    "snapshot": "snapshot",
-    "heap": "heap-profile",
-    "restart": "",
-    "stop": "",
-}
 MOST_REQUEST_BYTES = 4096
 MOST_ANSWER_BYTES = 65536
 MOST_CLIENTS = 8

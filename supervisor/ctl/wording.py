@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from supervisor.analysis.text import visible
-from supervisor.ctl.server import MOST_DURATION_S, VERBS
+from supervisor.ctl.server import MOST_DURATION_S
 from supervisor.errors import UsageError
+from supervisor.model import MARKS, VERBS
 from supervisor.quantities import BadValue, human_bytes, human_duration, parse_duration
 
 _PROFILES = ("profile", "heap")
-_MARKS = {"ok": "🟢", "warning": "🟡", "critical": "🟠", "profiling": "🔴", "waiting": "⏸"}
+_WAITING = "⏸"
 
 
 def verb_and_run(words: Sequence[str]) -> tuple[str, str | None]:
@@ -63,10 +64,10 @@ def _state(answer: Mapping[str, Any]) -> list[str]:
     if state == "waiting":
         wait_s = answer.get("wait_s")
         when = f"in {human_duration(wait_s)}" if wait_s is not None else "when files change"
-        return [f"{_MARKS[state]} between two lives: the next one begins {when} ({answer.get('reason')})"]
+        return [f"{_WAITING} between two lives: the next one begins {when} ({answer.get('reason')})"]
     lines = [f"{answer['run']}  {' '.join(answer['command'])}"]
     lasted = human_duration(answer["elapsed_s"])
-    lines.append(f"{_MARKS.get(state, '')} {state}, life {answer['life']}, pid {answer['pid']}, running for {lasted}")
+    lines.append(f"{MARKS.get(state, '')} {state}, life {answer['life']}, pid {answer['pid']}, running for {lasted}")
     if answer["limit_bytes"] is not None:
         left_s = answer["time_to_limit_s"]
         slope = answer["slope_bytes_per_s"]

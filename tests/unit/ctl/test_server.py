@@ -20,7 +20,7 @@ from supervisor import evidence
 from supervisor.ctl import client, door, server
 from supervisor.ctl.server import MOST_CLIENTS, MOST_REQUEST_BYTES, SILENCE_S, BadRequest, Control, parse
 from supervisor.errors import UsageError
-from supervisor.model import Asked
+from supervisor.model import VERBS, Asked
 
 RUN = "20261124T111644Z-app-4242-0a1b"
 
@@ -198,7 +198,7 @@ def test_parsing_never_breaks(line: bytes) -> None:
         verb, pid, duration_s, wait = parse(line)
     except BadRequest:
         return
-    assert verb in server.VERBS and isinstance(wait, bool)
+    assert verb in VERBS and isinstance(wait, bool)
     assert pid is None or 0 < pid < 1 << 31
     assert duration_s is None or 0 < duration_s <= server.MOST_DURATION_S
 
