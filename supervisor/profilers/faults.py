@@ -23,7 +23,8 @@ import time
 
 _SEIZE, _INTERRUPT, _LISTEN, _DETACH, _CONT = 0x4206, 0x4207, 0x4208, 17, 7
 _SYSCALL, _TRACESYSGOOD = 24, 1
-_GETSIGINFO = 0x4202
+_TRACECLONE, _EVENT_CLONE = 8, 3
+_GETEVENTMSG, _GETSIGINFO = 0x4201, 0x4202
 SYSCALL_STOP = int(signal.SIGTRAP) | 0x80
 _WALL = 0x40000000
 _EVENT_STOP = 128
@@ -74,10 +75,13 @@ def threads(pid: int) -> list[int]:
 class Tracer:
     """Seizes threads (they run on), sees their stops, and always lets them go again."""
 
-    def __init__(self, *, syscalls: bool = False) -> None:
-        """`syscalls`: a thread that was stopped once stops at its system calls, too (signal SYSCALL_STOP)."""
+    def __init__(self, *, syscalls: bool = False, born: bool = False) -> None:
+        """`syscalls`: a thread that was stopped once stops at its system calls, too (signal SYSCALL_STOP).
+
+        `born`: threads that seized ones start are seized as well; the first stop of each, signal 0, shows in `poll`.
+        """
         self._seized: dict[int, int] = {}  # tid -> signal to deliver on release, -1 while it runs
-        self._options = _TRACESYSGOOD if syscalls else 0
+        self._options = (_TRACESYSGOOD if syscalls else 0) | (_TRACECLONE if born else 0)
         self._resume = _SYSCALL if syscalls else _CONT
 
     def seize(self, tid: int) -> None:
@@ -87,7 +91,9 @@ class Tracer:
 
     def poll(self) -> tuple[int, int] | None:
         """(tid, signal) of a thread that stopped to take a signal, or None. Other stops are passed on."""
-        for tid in list(self._seized):
+        waiting = list(self._seized)
+        while waiting:
+            tid = waiting.pop()
             if self._seized[tid] >= 0:
                 continue
             try:
@@ -103,6 +109,9 @@ class Tracer:
             number, event = os.WSTOPSIG(status), status >> 16
             if event == _EVENT_STOP and number != signal.SIGTRAP:
                 self._try(_LISTEN, tid)  # job control stopped it: it stays so
+            elif event == _EVENT_CLONE:
+                waiting += self._take_child(tid)  # its own stop may be there already
+                self._try(self._resume, tid)
             elif event:
                 self._seized[tid] = 0
                 return tid, 0
@@ -134,14 +143,14 @@ class Tracer:
 
     def release(self, swallow: int = 0) -> None:
         """Detach from every thread; signals that wait at a stop are delivered, but for `swallow`."""
-        for tid, known in list(self._seized.items()):
+        while self._seized:  # one that is just starting another adds to it
+            tid, known = self._seized.popitem()
             waiting: int | None = known
             if known < 0:
                 self._try(_INTERRUPT, tid)
                 waiting = self._settle(tid)
             if waiting is not None:
                 self._try(_DETACH, tid, 0 if waiting == swallow else waiting)
-        self._seized.clear()
 
     def _settle(self, tid: int) -> int | None:
         """Wait for the stop asked for; the signal to deliver, or None when the thread is gone."""
@@ -154,10 +163,20 @@ class Tracer:
             if pid:
                 if not os.WIFSTOPPED(status):
                     return None
+                if status >> 16 == _EVENT_CLONE:
+                    self._take_child(tid)
                 number = os.WSTOPSIG(status)
                 return 0 if status >> 16 or number == SYSCALL_STOP else number
             time.sleep(0.0002)
         return None
+
+    def _take_child(self, tid: int) -> list[int]:
+        """The thread that this one has just started: the kernel seized it already."""
+        child = ctypes.c_ulong()
+        if libc.ptrace(_GETEVENTMSG, tid, None, ctypes.addressof(child)) < 0 or child.value in self._seized:
+            return []
+        self._seized[child.value] = -1
+        return [child.value]
 
     def _try(self, request: int, tid: int, data: int = 0) -> None:
         try:
@@ -181,7 +200,8 @@ class FaultTrap:
         self._caught = self._frame = 0  # the address, 0 when none is known; which page of the machine's is there
         self._temporary: dict[int, None] = {}  # blocks, oldest first
         self._events: dict[int, tuple[int, mmap.mmap]] = {}
-        self._tracer = Tracer()
+        self._tracer = Tracer(born=True)
+        self._period = 1
         self._flags = _DISABLED | _EXCLUDE_HV
         try:
             self._arm_events(1)
@@ -204,6 +224,7 @@ class FaultTrap:
 
     def arm(self, period: int) -> None:
         """Seize the threads and count their faults from 0; the `period`-th of one of them stops it."""
+        self._period = period
         self._arm_events(period)
         for tid, (fd, _) in list(self._events.items()):
             try:
@@ -227,6 +248,8 @@ class FaultTrap:
                     return tid
                 passed += 1
                 number = 0
+            elif number == 0 and tid not in self._events and len(self._events) < MOST_THREADS:
+                self._count(tid)
             self._tracer.go_on(tid, number)
         return None
 
@@ -285,18 +308,29 @@ class FaultTrap:
                 fcntl.ioctl(self._events[tid][0], 0x40082404, struct.pack("=Q", period))  # PERF_EVENT_IOC_PERIOD
                 continue
             try:
-                fd = self._open(tid, period)
+                self._add(tid, period)
             except ProcessLookupError:
                 continue
-            try:
-                ring = mmap.mmap(fd, 2 * mmap.PAGESIZE)
-                fcntl.fcntl(fd, _F_SETOWN_EX, struct.pack("=ii", _F_OWNER_TID, tid))
-                fcntl.fcntl(fd, _F_SETSIG, _MARK)
-                fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
-            except OSError:
-                os.close(fd)
-                raise
-            self._events[tid] = (fd, ring)
+
+    def _count(self, tid: int) -> None:
+        """A thread that was born while the trap is set has a count of its own."""
+        try:
+            self._add(tid, self._period)
+        except OSError:
+            return
+        fcntl.ioctl(self._events[tid][0], _ENABLE, 0)
+
+    def _add(self, tid: int, period: int) -> None:
+        fd = self._open(tid, period)
+        try:
+            ring = mmap.mmap(fd, 2 * mmap.PAGESIZE)
+            fcntl.fcntl(fd, _F_SETOWN_EX, struct.pack("=ii", _F_OWNER_TID, tid))
+            fcntl.fcntl(fd, _F_SETSIG, _MARK)
+            fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
+        except OSError:
+            os.close(fd)
+            raise
+        self._events[tid] = (fd, ring)
 
     def _open(self, tid: int, period: int) -> int:
         number = _PERF_EVENT_OPEN.get(platform.machine())

@@ -1,9 +1,10 @@
 """Stopping a thread where its process asks the kernel for memory, when page faults can't be counted.
 
 Most containers refuse perf events and allow ptrace. New memory comes by mmap, mremap and brk: an arena of 1 MiB for
-Python's small objects, or one large object. So for a moment the threads stop at their system calls, and the one that
-asks for memory is held where it asks. What it got is looked for again a moment later: a mapping that is gone by then
-was temporary, and its stack gets no weight. Each system call costs the process some 10 µs while a trap is armed.
+Python's small objects, or one large object; what malloc has for other threads than the main one grows by mprotect. So
+for a moment the threads stop at their system calls, and the one that asks for memory is held where it asks. What it got
+is looked for again a moment later: a mapping that is gone by then was temporary, and its stack gets no weight. Each
+system call costs the process some 10 µs while a trap is armed.
 
 Sources: ptrace(2) (PTRACE_GET_SYSCALL_INFO), syscall(2), mmap(2).
 """
@@ -20,8 +21,9 @@ from supervisor.profilers import faults
 _GET_SYSCALL_INFO = 0x420E
 _ENTRY, _EXIT = 1, 2
 _INFO_BYTES = 88
-# mmap, mremap, brk
-_NUMBERS = {"x86_64": (9, 25, 12), "aarch64": (222, 216, 214)}
+# mmap, mremap, brk, mprotect
+_NUMBERS = {"x86_64": (9, 25, 12, 10), "aarch64": (222, 216, 214, 226)}
+_MOST_STACKS = 64
 _PROT_WRITE, _MAP_ANONYMOUS, _MAP_STACK = 2, 0x20, 0x20000
 _LEAST_BYTES = 64 << 10  # less is no arena and no large object
 
@@ -34,12 +36,16 @@ class SyscallTrap:
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
-        self._numbers = _NUMBERS.get(platform.machine())
-        if self._numbers is None:
+        numbers = _NUMBERS.get(platform.machine())
+        if numbers is None:
             raise OSError(38, "not written for this processor")
-        self._tracer = faults.Tracer(syscalls=True)
-        self._asked: dict[int, int] = {}  # tid -> bytes it asks for, until the call returns
+        self._numbers = numbers
+        self._tracer = faults.Tracer(syscalls=True, born=True)
+        # By tid, until the call returns: the bytes that it asks for, and where, if it names a place.
+        self._asked: dict[int, tuple[int, int | None]] = {}
         self._got: tuple[int, int] | None = None
+        self._starting: dict[int, int] = {}  # tid -> bytes of a new thread's stack, until the call returns
+        self._stacks: dict[int, int] = {}  # start -> end; what is opened there by mprotect is no heap
 
     def close(self) -> None:
         """Give everything back."""
@@ -100,24 +106,40 @@ class SyscallTrap:
             return False
         what = buffer.raw[0]
         if what == _ENTRY:
-            size = self._size(*struct.unpack_from("=7Q", buffer.raw, 24))
+            call = struct.unpack_from("=7Q", buffer.raw, 24)
+            size = self._size(*call)
             if size >= _LEAST_BYTES:
-                self._asked[tid] = size
-        elif what == _EXIT and (size := self._asked.pop(tid, 0)):
+                self._asked[tid] = size, (call[1] if call[0] == self._numbers[3] else None)
+            elif call[0] == self._numbers[0] and call[4] & _MAP_STACK:
+                self._starting[tid] = call[2]
+        elif what == _EXIT and (size := self._starting.pop(tid, 0)):
+            (start,) = struct.unpack_from("=Q", buffer.raw, 24)
+            self._note_stack(start, size)
+        elif what == _EXIT and (asked := self._asked.pop(tid, None)) is not None:
+            size, place = asked
             value, failed = struct.unpack_from("=qB", buffer.raw, 24)
             if not failed:
                 # brk returns the new end and is never taken back in part by what follows: nothing to look for.
-                self._got = None if size == _LEAST_BYTES else (value & (1 << 64) - 1, size)
+                at = value & (1 << 64) - 1 if place is None else place
+                self._got = None if size == _LEAST_BYTES else (at, size)
                 return True
         return False
 
     def _size(self, number: int, *arguments: int) -> int:
         """Bytes that a call asks for; of brk, which names an end and no size, the least that counts."""
-        assert self._numbers is not None
-        mmap, mremap, brk = self._numbers
+        mmap, mremap, brk, mprotect = self._numbers
         if number == mmap:
             wanted = arguments[2] & _PROT_WRITE and arguments[3] & _MAP_ANONYMOUS and not arguments[3] & _MAP_STACK
             return arguments[1] + 1 if wanted else 0
         if number == mremap:
             return arguments[2] + 1 if arguments[2] > arguments[1] else 0
+        if number == mprotect:
+            start, size, rights = arguments[:3]
+            heap = rights & _PROT_WRITE and not any(low <= start < high for low, high in self._stacks.items())
+            return size + 1 if heap else 0
         return _LEAST_BYTES if number == brk and arguments[0] else 0
+
+    def _note_stack(self, start: int, size: int) -> None:
+        self._stacks[start] = start + size
+        if len(self._stacks) > _MOST_STACKS:
+            del self._stacks[next(iter(self._stacks))]
