@@ -69,3 +69,28 @@ class Rss:
         except (OSError, IndexError):
             return None
         return pages * PAGE_BYTES or None
+
+
+class Run:
+    """How far a thread has come since it was let go: on a busy machine time passes and it hasn't run."""
+
+    def __init__(self, pid: int, tid: int) -> None:
+        self._tid = tid
+        self._path = f"/proc/{pid}/task/{tid}/schedstat"
+        self._start_s = self._ran_s()
+
+    def has_run(self, seconds: float) -> bool:
+        """Whether it had so much of a processor, waits for something else than that, or is gone."""
+        now_s = self._ran_s()
+        if self._start_s is None or now_s is None or now_s - self._start_s >= seconds:
+            return True
+        thread = sample.read_process(self._tid)
+        return thread is None or thread.state != "R"
+
+    def _ran_s(self) -> float | None:
+        """None where the kernel keeps no schedule statistics, or the thread is gone. proc_pid_schedstat(5)."""
+        try:
+            with open(self._path, "rb") as file:
+                return int(file.read(64).split()[0]) / 1e9
+        except (OSError, ValueError, IndexError):
+            return None

@@ -29,6 +29,10 @@ from supervisor.profilers.traps import NoTrap, StopTrap, Trap
 _SHORTEST_GAP_S = 0.05
 _LOOK_S = 0.02
 _SETTLE_S = 0.08
+# What was touched is looked at again once the thread had this share of the time to run, which a busy machine may not
+# give it; and after so many times the time in any case.
+_RUN_SHARE = 0.5
+_MOST_SETTLES = 10
 _WRITE_EVERY_S = 1.0
 # How many page faults a thread is let go on for before it is caught: many enough that a burst of an innocent's isn't
 # all that is ever seen, few enough that a slow leak, or one of huge pages, gets there in time.
@@ -105,6 +109,7 @@ class Follower:
         self._budget: float = task.spec.get("overhead_budget", 0.03)
         self._written_s = 0.0
         self._faults = _MOST_FAULTS
+        self._run: following.Run | None = None  # of the thread that was caught last, since it was let go
 
     def close(self) -> None:
         """Let the process go."""
@@ -197,6 +202,7 @@ class Follower:
         `finish` is given in a hurry: what there is gets written before the thread goes on, on True the whole report.
         """
         caught: tuple[str, int] | None = None
+        tid: int | None = None
         armed_s = stopped_s = time.monotonic()
         try:
             try:
@@ -221,6 +227,7 @@ class Follower:
             self.course.failed(str(error))
         finally:
             trap.release()
+        self._run = following.Run(self.task.pid, tid) if tid else None
         self._faults = max(_LEAST_FAULTS, self._faults // 4) if caught is None else min(_MOST_FAULTS, self._faults * 2)
         pause = time.monotonic() - stopped_s
         self.course.stopped(pause)
@@ -243,13 +250,14 @@ class Follower:
         stays: bool | None = None
         looks = 0
         least: int | None = None  # RSS
-        deadline = time.monotonic() + seconds
+        began_s = time.monotonic()
         while True:
             rss = self._rss.read()
             if rss is None:
                 return False
             least = rss if least is None else min(least, rss)
-            over = time.monotonic() >= deadline
+            past_s = time.monotonic() - began_s
+            over = past_s >= seconds and (past_s >= _MOST_SETTLES * seconds or self._has_run(seconds))
             if caught is not None and (over or looks % 4 == 0):
                 stays = self.trap.stays()
             if over or stays is False:
@@ -261,6 +269,9 @@ class Follower:
         else:
             self.ledger.settle(least, stays=stays is True)
         return True
+
+    def _has_run(self, seconds: float) -> bool:
+        return self._run is None or self._run.has_run(_RUN_SHARE * seconds)
 
     def _write(self) -> None:
         self.task.write(".folded", folded.render(self.ledger.counts))
