@@ -134,10 +134,12 @@ def run(wish: Wish, environ: Mapping[str, str]) -> Comparison:
         from supervisor import evidence
 
         root = evidence.profiles_root(wish.profiles_dir, environ)
-    baseline_paths = _baseline(wish.baseline, root)
-    current_paths = [path for word in wish.current for path in profiles.chosen(word, root)]
-    if not wish.current:
-        current_paths = [profiles.newest(root, baseline_paths)]
+    notes: tuple[list[str], list[str]] = [], []
+    baseline_paths = _baseline(wish.baseline, root, notes[0])
+    other = profiles.Baseline(baseline_paths) if any(map(_is_chosen, wish.current or ["latest"])) else None
+    current_paths = [
+        path for word in wish.current or ["latest"] for path in profiles.chosen(word, root, other, notes[1])
+    ]
     keep = wish.output is not None and REPORTS[suffix(wish.output)] == "HTML"
     sides = read_sides(list(dict.fromkeys(baseline_paths)), list(dict.fromkeys(current_paths)), keep)
     try:
@@ -145,8 +147,9 @@ def run(wish: Wish, environ: Mapping[str, str]) -> Comparison:
     except alike.UnlikeError as error:
         hint = "take the .folded of that profile; guard profile --output FILE.md makes a new one"
         raise UsageError("these profiles can't be compared", why=str(error), hint=hint) from None
-    if set(baseline_paths) == set(current_paths):
-        sides[1][0].notes.append("Both sides are the same files.")
+    for side, told in zip(sides, notes, strict=True):
+        side[0].notes += told
+    sides[1][0].notes += _in_common(baseline_paths, current_paths, sides)
 
     def stacks() -> tuple[Counts, Counts] | None:
         pairs = [_with_stacks(side) for side in sides]
@@ -163,9 +166,25 @@ def run(wish: Wish, environ: Mapping[str, str]) -> Comparison:
         ) from None
 
 
-def _baseline(words: list[str], root: str) -> list[str]:
+def _is_chosen(word: str) -> bool:
+    """Whether it is for guard to choose among several files."""
+    return word == "latest" or os.path.isdir(word) or not os.path.exists(word)
+
+
+def _in_common(baseline: list[str], current: list[str], sides: tuple[list[Reading], list[Reading]]) -> list[str]:
+    """What is to be told where something is compared with itself."""
+    before, after = ({os.path.realpath(path) for path in paths} for paths in (baseline, current))
+    if before == after:
+        return ["Both sides are the same files."]
+    if before & after:
+        return [f"{len(before & after)} of the files are on both sides."]
+    ran = [{reading.run for reading in side} for side in sides]
+    return ["Both sides are of the same run."] if ran[0] == ran[1] and None not in ran[0] else []
+
+
+def _baseline(words: list[str], root: str, notes: list[str]) -> list[str]:
     if words:
-        return [path for word in words for path in profiles.chosen(word, root)]
+        return [path for word in words for path in profiles.chosen(word, root, notes=notes)]
     path = os.path.join(root, profiles.BASELINE)
     if not os.path.exists(path):
         raise UsageError(

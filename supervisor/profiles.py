@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from supervisor.analysis import formats
+from supervisor.analysis import formats, glance
 from supervisor.errors import UsageError
 
 TYPE_CHECKING = False
@@ -13,19 +13,52 @@ if TYPE_CHECKING:
 
 BASELINE = "baseline.md"
 _MOST_FILES = 20_000
-_MEMORY = ("-growth", "-heap-profile", "-heap")
 HINT = "guard profile -- COMMAND makes one; guard compare --baseline FILE --current FILE takes any"
 
 
-def chosen(word: str, root: str) -> list[str]:
+class Baseline:
+    """The profiles of the other side: their own run is no `latest`, and their kind is what they are compared with."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self.paths = list(paths)
+        self._stems = {formats.stem(os.path.realpath(path)) for path in self.paths}
+        runs = {path: glance.run_of(path) for path in self.paths}
+        self._runs = {run for run in runs.values() if run}
+        self._of_unknown_run = [path for path, run in runs.items() if not run]
+        self.memory = bool(self.paths) and glance.is_memory(self.paths[0])
+
+    def has(self, path: str) -> bool:
+        """Whether a profile is one of them."""
+        return formats.stem(os.path.realpath(path)) in self._stems
+
+    def is_of_its_run(self, path: str) -> bool:
+        """Whether a profile is of a run of theirs, or what one of them is a copy of."""
+        if glance.run_of(path) in self._runs:
+            return True
+        return any(_same_text(one, formats.stem(path) + one[len(formats.stem(one)) :]) for one in self._of_unknown_run)
+
+
+def _same_text(one: str, other: str) -> bool:
+    import filecmp
+
+    try:
+        return os.path.isfile(one) and os.path.isfile(other) and filecmp.cmp(one, other, shallow=False)
+    except OSError:
+        return False
+
+
+def chosen(word: str, root: str, baseline: Baseline | None = None, notes: list[str] | None = None) -> list[str]:
     """The files of one word, a profile each, in the order of their names. Raises UsageError.
 
-    `root` is the profiles directory, where runs and `latest` are looked for.
+    `root` is the profiles directory, where runs and `latest` are looked for; `baseline` the other side, where that is
+    known. What was left out is told to `notes`.
     """
+    notes = [] if notes is None else notes
     if word == "latest":
-        return [newest(root)]
+        return [newest(root, baseline, notes)]
+    memory = baseline is not None and baseline.memory
     if os.path.isdir(word):
-        found = _in_directory(word)
+        found = _of_kind(_in_directory(word, notes), memory)
         if not found:
             raise UsageError(f"there is no profile in the directory {word}", why=_what_is_in(word), hint=HINT)
         return found
@@ -35,11 +68,11 @@ def chosen(word: str, root: str) -> list[str]:
         import glob
 
         files = sorted(path for path in glob.glob(word, recursive=True) if os.path.isfile(path))[:_MOST_FILES]
-        found = files if _is_exact(word) else _one_each(files)
+        found = files if _is_exact(word) else _one_each(files, notes)
         if not found:
             raise UsageError(f"no profile is named like {word}", hint=HINT)
         return found
-    runs = _run(word, root)
+    runs = _run(word, root, memory)
     if runs is not None:
         return runs
     raise UsageError(
@@ -49,14 +82,42 @@ def chosen(word: str, root: str) -> list[str]:
     )
 
 
-def newest(root: str, without: Iterable[str] = ()) -> str:
-    """The newest profile in the profiles directory that isn't one of `without`. Raises UsageError."""
-    excluded = {formats.stem(os.path.abspath(path)) for path in without}
-    found = [path for path in _in_directory(root) if formats.stem(os.path.abspath(path)) not in excluded]
-    if not found:
-        other = " but the baseline" if excluded and os.path.isdir(root) else ""
-        raise UsageError(f"there is no profile in {root}{other}", hint=HINT)
-    return max(found, key=lambda path: (_age(path), path))
+def newest(root: str, baseline: Baseline | None = None, notes: list[str] | None = None) -> str:
+    """The newest profile in the profiles directory that isn't the baseline's own. Raises UsageError.
+
+    It is of the baseline's kind, time or memory; without a baseline of time, where there is any.
+    """
+    found = _in_directory(root, [])
+    if baseline is None:
+        found = _of_kind(found, memory=False)
+    found.sort(key=lambda path: (_age(path), path), reverse=True)
+    own = other = 0
+    for path in found:
+        if baseline is None:
+            return path
+        if baseline.has(path):
+            continue
+        if glance.is_memory(path) != baseline.memory:
+            other += 1
+        elif baseline.is_of_its_run(path):
+            own += 1
+        else:
+            if own and notes is not None:
+                notes.append("The newest profile is the baseline's own run; this one is older.")
+            return path
+    if own:
+        raise UsageError(
+            "the newest profile is the baseline's own run",
+            why="there is no other to compare it with",
+            hint=_next(baseline),
+        )
+    others = f" but {other} of another kind than the baseline" if other else ""
+    besides = "" if not found or others else " but the baseline"
+    raise UsageError(f"there is no profile in {root}{others or besides}", hint=_next(baseline) if found else HINT)
+
+
+def _next(baseline: Baseline | None) -> str:
+    return f"guard profile {'--heap ' if baseline is not None and baseline.memory else ''}-- COMMAND"
 
 
 def _age(path: str) -> int:
@@ -66,7 +127,7 @@ def _age(path: str) -> int:
         return 0
 
 
-def _run(word: str, root: str) -> list[str] | None:
+def _run(word: str, root: str, memory: bool) -> list[str] | None:
     """The profiles of a run by its id or a unique beginning of it; None where there is no such run."""
     if "/" in word or not word:
         return None
@@ -84,10 +145,10 @@ def _run(word: str, root: str) -> list[str] | None:
         some = ", ".join(sorted(folders)[:4])
         raise UsageError(f"{word} is the beginning of {len(folders)} runs", why=some, hint="guard runs")
     ((run, places),) = folders.items()
-    found = [path for place in sorted(places) for path in _in_directory(place)]
+    found = [path for place in sorted(places) for path in _in_directory(place, [])]
     if not found:
         raise UsageError(f"the run {run} left no profile", hint="guard profile -- COMMAND makes one")
-    return _busy(found)
+    return _of_kind(found, memory)
 
 
 def _names(path: str) -> list[str]:
@@ -97,7 +158,7 @@ def _names(path: str) -> list[str]:
         return []
 
 
-def _in_directory(top: str) -> list[str]:
+def _in_directory(top: str, notes: list[str]) -> list[str]:
     """One file a profile, below a directory; links to directories aren't followed."""
     files = []
     for place, directories, names in os.walk(top):
@@ -107,7 +168,7 @@ def _in_directory(top: str) -> list[str]:
             raise UsageError(
                 f"there are more than {_MOST_FILES:,} profiles below {top}", hint="name a directory further down"
             )
-    return _busy(_one_each(files))
+    return _one_each(files, notes)
 
 
 def _is_profile(name: str) -> bool:
@@ -118,31 +179,41 @@ def _is_exact(word: str) -> bool:
     return word.endswith(formats.SUFFIXES)
 
 
-def _one_each(files: list[str]) -> list[str]:
-    """Of the files of one profile the one that says most: folded stacks, else by the order of suffixes."""
-    best: dict[str, tuple[int, str]] = {}
+def _one_each(files: list[str], notes: list[str]) -> list[str]:
+    """Of the files of one profile the one that says most: folded stacks, else by the order of suffixes.
+
+    Text that is no profile (a README, a report) is left out, and told to `notes`.
+    """
+    groups: dict[str, list[tuple[bool, int, str]]] = {}
     for path in files:
         rank = next((index for index, suffix in enumerate(_ORDER) if path.endswith(suffix)), len(_ORDER))
-        key = formats.stem(path)
-        if key not in best or rank < best[key][0]:
-            best[key] = (rank, path)
-    return [path for _, path in best.values()]
+        named = glance.Named(path)
+        groups.setdefault(named.key, []).append((not named.main, rank, path))
+    found, others = [], []
+    for group in groups.values():
+        for _, _, path in sorted(group):
+            if glance.is_profile(path):
+                found.append(path)
+                break
+            others.append(path)
+    if found and others:
+        notes.append(f"{len(others)} files that are no profiles are left out, {others[0]} first.")
+    return found
 
 
 _ORDER = (".folded", ".collapsed", ".raw", ".txt", ".pb.gz", ".pprof", ".speedscope.json", ".cpuprofile", ".md")
 
 
-def _busy(files: list[str]) -> list[str]:
-    """CPU profiles where there are any, else those of memory: they can't be compared with each other."""
-    cpu = [path for path in files if not formats.stem(path).endswith(_MEMORY)]
-    return cpu or files
+def _of_kind(files: list[str], memory: bool) -> list[str]:
+    """Those of memory or of time, where there are any, else the others: they can't be compared with each other."""
+    return [path for path in files if glance.is_memory(path) == memory] or files
 
 
 def _what_is_in(path: str) -> str:
     names = _names(path)
     if not names:
         return "it is empty"
-    return f"it holds {', '.join(names[:4])}{' and more' if len(names) > 4 else ''}, none of which is named like one"
+    return f"it holds {', '.join(names[:4])}{' and more' if len(names) > 4 else ''}, none of which is one"
 
 
 def needs_root(words: list[str]) -> bool:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from supervisor.analysis.folded import FunctionTotal, Key
 
 SCHEMA_VERSION = 1
-_OPENING = "```json guard-profile"
+OPENING = "```json guard-profile"
 _MOST_FUNCTIONS = 2000
 _MOST_WEIGHT = 10**30
 
@@ -70,7 +70,7 @@ def render_block(
         f'"functions_left_out": {max(len(functions) - _MOST_FUNCTIONS, 0)},',
         f'"data": {dumped(data)}}}',
     ]
-    return "\n".join([_OPENING, *lines, "```"])
+    return "\n".join([OPENING, *lines, "```"])
 
 
 def read_block(text: str) -> dict[str, Any]:
@@ -80,10 +80,10 @@ def read_block(text: str) -> dict[str, Any]:
     schema version, or lacks a field.
     """
     lines = [line.rstrip() for line in text.split("\n")]
-    starts = [index for index, line in enumerate(lines) if line == _OPENING]
+    starts = [index for index, line in enumerate(lines) if line == OPENING]
     if not starts:
         last = next((line for line in reversed(lines) if line), "")
-        raise ValueError(f"no `{_OPENING}` block; {_seen(last) if last else 'the text is empty'}")
+        raise ValueError(f"no `{OPENING}` block; {_seen(last) if last else 'the text is empty'}")
     body = lines[starts[-1] + 1 :]
     if "```" not in body:
         raise ValueError(f"the guard-profile block is not closed; {_seen(body[-1] if body else '')}")

@@ -82,8 +82,13 @@ def read(path: str, *, keep: bool = False, shared: Shared | None = None) -> Read
             if stacks == path or not os.path.isfile(stacks):
                 raise FormatError(str(error)) from None
             return read(stacks, keep=keep, shared=shared)
+        except _NothingError as error:
+            # No thread was busy: guard's and py-spy's folded stacks of that are an empty file.
+            if path.endswith((".folded", ".raw")) or str(facts_beside(path).get("kind", "")).startswith("cpu"):
+                raise FormatError(f"the profile is empty: {error}") from None
+            raise
     found.origin = path
-    facts = _facts_beside(path)
+    facts = facts_beside(path)
     if facts:
         apply(found, facts)
         _check_whole(found, facts)
@@ -103,6 +108,10 @@ def read(path: str, *, keep: bool = False, shared: Shared | None = None) -> Read
 
 class _Beside(FormatError):
     """It is evidence of guard's that belongs to a profile, whose stacks stand in the `.folded` beside it."""
+
+
+class _NothingError(FormatError):
+    """There is nothing in the file, which may be all that there was to tell."""
 
 
 def is_empty(error: FormatError) -> bool:
@@ -181,7 +190,8 @@ def stem(path: str) -> str:
     return path
 
 
-def _facts_beside(path: str) -> dict[str, Any]:
+def facts_beside(path: str) -> dict[str, Any]:
+    """What guard wrote down about a profile in the `.meta.json` beside it; empty where there is none."""
     beside = stem(path) + ".meta.json"
     try:
         if beside == path or os.path.getsize(beside) > 1 << 20:
@@ -198,11 +208,11 @@ def _facts_beside(path: str) -> dict[str, Any]:
 def _read(file: BufferedReader[Any], keep: bool, shared: Shared | None) -> Reading:
     head = file.peek(_HEAD)[:_HEAD]
     if not head:
-        raise FormatError("the file is empty")
+        raise _NothingError("the file is empty")
     if head.startswith(b"\x1f\x8b"):
         return _unpacked(file, keep, shared)
     if not head.strip():
-        raise FormatError("the file holds nothing but white space")
+        raise _NothingError("the file holds nothing but white space")
     if head.startswith(_MEMRAY):
         raise _Beside(
             "it is a memray capture; `memray flamegraph` reads it, and guard the .folded that it puts beside its own"
@@ -266,7 +276,7 @@ def _unpacked(file: BufferedReader[Any], keep: bool, shared: Shared | None) -> R
         with io.BufferedReader(gzip.GzipFile(fileobj=file, mode="rb"), _HEAD) as inner:
             start = inner.peek(_HEAD)
             if not start:
-                raise FormatError("the packed file is empty")
+                raise _NothingError("the packed file is empty")
             if b"\0" in start or _is_binary(start):
                 return _from_binary(_rest(inner), keep)
             return _from_text(inner, start, keep, shared)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -80,6 +81,50 @@ def test_every_report_has_each_profiles_notes(tmp_path: Path) -> None:
     found = comparing.run(wish, {})
     for written in (comparison.markdown(found), comparison_page.render(found), str(comparison.document(found))):
         assert "1 empty profiles of this side are left out" in written
+
+
+def test_what_is_compared_with_itself_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in "ab":
+        (tmp_path / f"{name}.folded").write_text("main;work 4000\n")
+
+    def notes(baseline: list[str], current: list[str]) -> list[str]:
+        return comparing.run(comparing.Wish(baseline, current), {}).sides[1][0].notes
+
+    assert notes(["a.folded"], [str(tmp_path / "a.folded")]) == ["Both sides are the same files."]
+    assert notes(["a.folded"], ["./a.folded", "b.folded"]) == ["1 of the files are on both sides."]
+    assert notes(["a.folded"], ["b.folded"]) == []
+    for name in "ab":
+        (tmp_path / f"{name}.meta.json").write_text('{"run": "r"}')
+    assert notes(["a.folded"], ["b.folded"]) == ["Both sides are of the same run."]
+
+
+def test_latest_with_the_baseline_in_the_profiles_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GUARD_PROFILES_DIR", raising=False)
+    (tmp_path / "profiles" / "ci" / "r").mkdir(parents=True)
+    run = tmp_path / "profiles" / "ci" / "r" / "001-profiling-cpu-profile.folded"
+    run.write_text("main;work 8000\n")
+    put_markdown(tmp_path / "profiles" / "baseline.md", {"main;work": 4000}, library=True)
+    os.utime(run, (1000, 1000))
+    for baseline, current in ((["profiles/baseline.md"], ["latest"]), (["profiles/baseline.md"], []), ([], [])):
+        found = comparing.run(comparing.Wish(baseline, current, profiles_dir=str(tmp_path / "profiles")), {})
+        assert found.sides[1][0].origin == str(run)
+
+
+def test_of_a_directory_empty_profiles_are_left_out(tmp_path: Path) -> None:
+    for side in ("before", "after"):
+        (tmp_path / side).mkdir()
+        for name, text in (("a", "main;work 4000\n"), ("b", ""), ("c", "\n")):
+            (tmp_path / side / f"{name}.folded").write_text(text)
+    found, _ = compared(tmp_path / "before", tmp_path / "after")
+    assert "2 empty profiles of this side are left out" in found.sides[0][0].notes[0]
+    with pytest.raises(UsageError, match="can't be compared") as caught:
+        compared(tmp_path / "before" / "b.folded", tmp_path / "after")
+    assert "the profile is empty" in (caught.value.why or "")
+    (tmp_path / "nothing").write_text("")
+    with pytest.raises(UsageError, match="no profile that guard can read"):
+        compared(tmp_path / "nothing", tmp_path / "after")
 
 
 def test_a_fault_of_guards_own_is_one_line_and_no_regression(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

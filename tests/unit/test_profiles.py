@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 from supervisor import profiles
+from supervisor.analysis import markdown
 from supervisor.errors import UsageError
 
 RUN = "20261124T111644Z-app-4242-ab12"
 
 
-def put(path: Path, at: int = 1000) -> str:
+def put(path: Path, at: int = 1000, text: str = "main 5\n") -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("main 5\n")
+    path.write_text(text)
     os.utime(path, (at, at))
     return str(path)
 
@@ -87,10 +89,100 @@ def test_the_newest_is_the_newest_and_not_the_baseline(tmp_path: Path) -> None:
     new = put(tmp_path / "development" / "b" / "001-cpu-cpu-profile.folded", at=2000)
     baseline = put(tmp_path / "baseline.md", at=3000)
     put(tmp_path / "baseline.folded", at=3000)
-    assert profiles.newest(str(tmp_path), [baseline]) == new
-    assert profiles.newest(str(tmp_path), [baseline, new]) == old
+    put(Path(old), at=1000, text="old 5\n")
+    without = profiles.Baseline([os.path.relpath(baseline)])
+    assert profiles.newest(str(tmp_path), without) == new
+    assert profiles.chosen("latest", str(tmp_path), without) == [new]
+    assert profiles.newest(str(tmp_path), profiles.Baseline([baseline, new])) == old
     with pytest.raises(UsageError, match="but the baseline"):
-        profiles.newest(str(tmp_path), [baseline, new, old])
+        profiles.newest(str(tmp_path), profiles.Baseline([baseline, new, old]))
+
+
+def put_run(root: Path, run: str, kind: str = "cpu", at: int = 1000) -> str:
+    """The Markdown and the folded stacks of a run; the path of the Markdown."""
+    unit = "samples" if kind == "cpu" else "bytes"
+    profile = markdown.Profile(
+        title="t", kind=kind, counts={"main;work": at}, unit=unit, head=[("Run", run)], notes=[],
+        seconds_per_sample=None, data={"run": run},
+    )  # fmt: skip
+    stem = root / "production" / run / f"001-profiling-{kind}-profile"
+    put(stem.with_suffix(".meta.json"), at, json.dumps({"run": run, "kind": f"{kind}-profile"}))
+    put(stem.with_suffix(".folded"), at, f"main;work {at}\n")
+    return put(stem.with_suffix(".md"), at, markdown.render(profile))
+
+
+def test_latest_is_not_the_run_that_the_baseline_is_a_copy_of(tmp_path: Path) -> None:
+    own = put_run(tmp_path, RUN, at=2000)
+    baseline = put(tmp_path / "baseline.md", 2001, Path(own).read_text())
+    for copy in (baseline, put(tmp_path / "elsewhere" / "x.folded", 2002, "main;work 2000\n")):
+        with pytest.raises(UsageError, match="the newest profile is the baseline's own run") as caught:
+            profiles.chosen("latest", str(tmp_path / "production"), profiles.Baseline([copy]))
+        assert caught.value.code == 2 and caught.value.hint == "guard profile -- COMMAND"
+    (tmp_path / "elsewhere" / "x.folded").unlink()
+    older = put_run(tmp_path, RUN.replace("ab12", "0000"), at=1000)
+    notes: list[str] = []
+    found = profiles.newest(str(tmp_path), profiles.Baseline([baseline]), notes)
+    assert found == older.replace(".md", ".folded")
+    assert notes == ["The newest profile is the baseline's own run; this one is older."]
+    newer = put_run(tmp_path, RUN.replace("ab12", "ffff"), at=3000)
+    assert profiles.newest(str(tmp_path), profiles.Baseline([baseline])) == newer.replace(".md", ".folded")
+
+
+def test_latest_is_of_the_baselines_kind(tmp_path: Path) -> None:
+    own = put_run(tmp_path, RUN, "heap", at=1000)
+    baseline = put(tmp_path / "baseline.md", 1001, Path(own).read_text())
+    with pytest.raises(UsageError) as caught:
+        profiles.newest(str(tmp_path), profiles.Baseline([baseline]))
+    assert caught.value.hint == "guard profile --heap -- COMMAND"
+    second = RUN.replace("ab12", "ffff")
+    newer = put_run(tmp_path, second, "heap", at=2000).replace(".md", ".folded")
+    of_time = put_run(tmp_path, second, "cpu", at=3000).replace(".md", ".folded")
+    assert profiles.newest(str(tmp_path), profiles.Baseline([baseline])) == newer
+    assert profiles.newest(str(tmp_path)) == of_time
+    for word in (second, str(tmp_path / "production" / second)):
+        assert profiles.chosen(word, str(tmp_path), profiles.Baseline([baseline])) == [newer]
+        assert profiles.chosen(word, str(tmp_path)) == [of_time]
+    Path(newer).unlink()
+    put(tmp_path / "production" / second / "001-profiling-heap-profile.md", text="")
+    with pytest.raises(UsageError, match="own run"):
+        profiles.newest(str(tmp_path), profiles.Baseline([baseline]))
+
+
+def test_text_that_is_no_profile_is_left_out(tmp_path: Path) -> None:
+    profile = put_run(tmp_path, RUN, at=1000)
+    put(tmp_path / "comparison.md", 5000, "# Performance comparison\n\nas before\n")
+    put(tmp_path / "production" / RUN / "README.md", 5000, "About:\nthis and 5\n")
+    put(tmp_path / "production" / RUN / "notes.txt", 5000, "")
+    folded = profile.replace(".md", ".folded")
+    assert profiles.newest(str(tmp_path)) == folded
+    notes: list[str] = []
+    assert profiles.chosen(str(tmp_path), "nowhere", notes=notes) == [folded]
+    assert notes == [f"3 files that are no profiles are left out, {tmp_path / 'comparison.md'} first."]
+    cut_off = put(tmp_path / "cut" / "1.md", 1000, Path(profile).read_text()[:400])
+    assert profiles.chosen(str(tmp_path / "cut"), "nowhere") == [cut_off]  # reading it tells what is wrong
+    put(tmp_path / "none" / "README.md", 1000, "# About\n")
+    with pytest.raises(UsageError, match="no profile in the directory"):
+        profiles.chosen(str(tmp_path / "none"), "nowhere")
+
+
+def test_what_a_worker_thread_or_bun_wrote_is_no_second_profile(tmp_path: Path) -> None:
+    folder = tmp_path / "production" / RUN
+    main = put(folder / "001-profiling-cpu-profile.folded")
+    put(folder / "001-profiling-cpu-profile-21328-1.cpuprofile")
+    put(folder / "001-profiling-cpu-profile.bun.md", text="# CPU Profile\n")
+    heap = put(folder / "002-profiling-heap-profile.heapprofile")
+    put(folder / "002-profiling-heap-profile-21328-0.heapprofile")
+    for word in (RUN, str(folder), f"{folder}/001*"):
+        assert profiles.chosen(word, str(tmp_path)) == [main]
+    os.unlink(main)
+    assert profiles.chosen(f"{folder}/001*c*profile", str(tmp_path)) == [
+        f"{folder}/001-profiling-cpu-profile-21328-1.cpuprofile"
+    ]
+    for path in folder.glob("001*"):
+        path.unlink()
+    assert profiles.chosen(RUN, str(tmp_path)) == [heap]
+    others = [put(tmp_path / "mine" / f"{name}.cpuprofile") for name in ("a-1-2", "a")]
+    assert profiles.chosen(str(tmp_path / "mine"), "nowhere") == others
 
 
 @pytest.mark.parametrize("word", ["nothing-there", "a/b/c", ""])
