@@ -297,10 +297,10 @@ class Heap:
         gained = human_bytes(max(0, self.last.held_bytes - self.first.held_bytes))
         if doubt == "coarse":
             return (
-                "No type is named: the estimate is too coarse. It has objects of "
-                f"{human_bytes(first)} and then {human_bytes(last)} in a process that held "
-                f"{human_bytes(self.first.held_bytes)} and then {human_bytes(self.last.held_bytes)}. "
-                "The growth profile names who took it."
+                f"No type is named, as the counts don't fit the process: objects of {human_bytes(first)} and then "
+                f"{human_bytes(last)}, where it held {human_bytes(self.first.held_bytes)} and then "
+                f"{human_bytes(self.last.held_bytes)}. The estimate is too coarse, or they took memory that was free "
+                "before or was never touched. The growth profile names who took it."
             )
         if doubt == "spread":
             most = self.grown()[0]
