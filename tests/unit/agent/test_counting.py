@@ -162,6 +162,7 @@ print(counting.encoded(counting.census(5.0, never)))
 )  # fmt: skip
 def test_caches_among_the_objects_of_an_ordinary_program(rows: int, caches: tuple[str, ...]) -> None:
     """Each is one of 166,000 objects: a sample meets it by chance, and all in it counts for nothing, or eightfold."""
+    made = ", ".join(f"cache_of({number})" if "lru" in each else each for number, each in enumerate(caches))
     found = counted(f"""
 from collections import OrderedDict, defaultdict, deque
 from functools import lru_cache
@@ -184,11 +185,10 @@ class Slot:
 values = [bytes, lambda size: "x" * size, bytearray, lambda size: 1 << 8 * size]
 def cache_of(number): return lru_cache(None)(lambda key: values[number](8_000))
 rows = [[Row(number)] for number in range({rows})]
-caches = [{", ".join(f"cache_of({n})" if "lru" in each else each for n, each in enumerate(caches))}]
-first, second, third, fourth = caches
+first, second, third, fourth = {made}
 def add(numbers):
     for number in numbers:
-        for cache, value in zip(caches, values):
+        for cache, value in zip((first, second, third, fourth), values):
             if isinstance(cache, Slot): cache = cache.kept
             if callable(cache): cache(number)
             elif isinstance(cache, dict): cache[f"key{{number}}"] = value(8_000)
