@@ -60,6 +60,12 @@ def _action(event: Event) -> str:
     return f"  {event['action']} of {event['pid']}: {visible(str(event['reason']))}"
 
 
+def beside_mapping(suspect: Mapping[str, Any]) -> str:
+    """What else is known of a suspect by mapping: the type of its objects, and what was sampled to hold it."""
+    words = f", objects of {visible(str(suspect['type']))}" if suspect.get("type") else ""
+    return words + (f", held by {visible(str(suspect['held_by']))}" if suspect.get("held_by") else "")
+
+
 def _finished(event: Event) -> str:
     words = f"  {event['action']} of {event['pid']}: done in {human_duration(event['elapsed_s'])}"
     suspect = event.get("suspect")
@@ -68,8 +74,8 @@ def _finished(event: Event) -> str:
         if suspect.get("function"):
             words += f", {visible(str(suspect['function']))} takes {share} of the growth"
         else:
-            words += f", {share} of it in {visible(str(suspect['mapping']))}"
-            words += f", objects of {visible(str(suspect['type']))}" if suspect.get("type") else ""
+            of = "what it holds" if suspect.get("share_of") == "held" else "the growth"
+            words += f", {share} of {of} in {visible(str(suspect['mapping']))}{beside_mapping(suspect)}"
     if grew := event.get("grew"):
         held = f", held by {visible(str(grew['holder']))}" if grew.get("holder") else ""
         words += f", {visible(str(grew['type']))} grew by {human_bytes(grew['bytes'])}{held}"

@@ -39,6 +39,8 @@ def text(told: Mapping[str, Any]) -> str:
     if isinstance(suspect, Mapping):
         named = suspect.get("function") or suspect.get("type") or suspect.get("mapping")
         where = f" in {named}" if named else ""
+        if suspect.get("held_by") and not suspect.get("function"):
+            where += f", held by {suspect['held_by']}"
         word = "suspect" if suspect.get("enough", True) else "suspect, on little evidence"
         lines.append(f"{word}: {suspect.get('name') or 'process'} {suspect.get('pid', '')}{where}{_grown(suspect)}")
     elif told.get("guilty_pid"):

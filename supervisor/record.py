@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from supervisor import pid1, restart
 from supervisor.analysis.text import visible
+from supervisor.console import beside_mapping
 from supervisor.model import STATES, Sample
 from supervisor.quantities import human_bytes, human_duration, human_percent, iso, signal_name
 from supervisor.thresholds import Level
@@ -299,9 +300,9 @@ def suspect_words(suspect: Mapping[str, Any] | None) -> str:
     if suspect.get("mapping") and not suspect.get("function"):
         amount = human_bytes(suspect["bytes"])
         share = human_percent(suspect["share"])
-        type_ = f", objects of {visible(str(suspect['type']))}" if suspect.get("type") else ""
-        held = f"{visible(str(suspect['mapping']))} ({amount}){type_}"
-        return f"{where}: {share} of what it took is in {held}{_and_grown(suspect)}"
+        did = "held" if suspect.get("share_of") == "held" else "took"
+        lies = f"{share} of what it {did} is in {visible(str(suspect['mapping']))} ({amount})"
+        return f"{where}: {lies}{beside_mapping(suspect)}{_and_grown(suspect)}"
     if not suspect.get("function"):
         if grew := suspect.get("grew"):
             return f"{where}: {_grown(grew)}"

@@ -17,7 +17,7 @@ import time
 from typing import Any
 
 from supervisor import freeze
-from supervisor.actions import following, growth_report, stacks
+from supervisor.actions import following, growth_report, mapped, stacks
 from supervisor.actions.ledger import STEP_BYTES, Ledger
 from supervisor.actions.task import Pass, Task
 from supervisor.analysis import folded
@@ -34,6 +34,7 @@ _SETTLE_S = 0.08
 _RUN_SHARE = 0.5
 _MOST_SETTLES = 10
 _WRITE_EVERY_S = 1.0
+_WATCH_S = 0.25
 # How many page faults a thread is let go on for before it is caught: many enough that a burst of an innocent's isn't
 # all that is ever seen, few enough that a slow leak, or one of huge pages, gets there in time.
 _MOST_FAULTS = 64
@@ -57,17 +58,20 @@ def take(task: Task) -> dict[str, Any]:
             following.write_frame(task, [])
             following.go_on(task)
         raise
-    follower = Follower(task)
+    follower = Follower(task, frozen=frozen_by_watcher)
     try:
         if frozen_by_watcher:
             following.write_frame(task, threads, stacks.reader(task.pid))
             follower.hurry(frozen=True)
+        elif follower.watch is not None:
+            follower.report(follower.ledger)  # where it lies already
         follower.follow()
     except (runner.Interrupted, ProcessLookupError):
         pass
     finally:
         follower.close()
     runner.hold(signal.SIGINT, signal.SIGTERM)  # the end is bounded by itself
+    follower.last()
     return follower.report(follower.ledger)
 
 
@@ -97,9 +101,12 @@ def choose_trap(pid: int) -> tuple[Trap, str, list[dict[str, str]]]:
 
 
 class Follower:
-    """One process followed: trap, ledger, pace."""
+    """One process followed: trap, ledger, pace.
 
-    def __init__(self, task: Task) -> None:
+    Where nothing may be stopped, stacks may tell nothing: growth by mapping is kept beside them (`watch`).
+    """
+
+    def __init__(self, task: Task, *, frozen: bool = False, watch: mapped.Watch | None = None) -> None:
         self.task = task
         self.trap, way, refused = choose_trap(task.pid)
         self._rss = following.Rss(task.pid)
@@ -107,9 +114,14 @@ class Follower:
         self.ledger = Ledger(rss)
         self.course = growth_report.Course(way, refused, rss)
         self._budget: float = task.spec.get("overhead_budget", 0.03)
-        self._written_s = 0.0
+        self._written_s = self._write_due_s = 0.0
+        self._unwritten = False
         self._faults = _MOST_FAULTS
         self._run: following.Run | None = None  # of the thread that was caught last, since it was let go
+        self.stacks_by = stacks.reader(task.pid)
+        self.watch = watch
+        if watch is None and isinstance(self.trap, NoTrap):
+            self.watch = mapped.Watch(task, frozen=frozen)
 
     def close(self) -> None:
         """Let the process go."""
@@ -137,8 +149,17 @@ class Follower:
                 return
             if self.ledger.counts and time.monotonic() - self._written_s >= _WRITE_EVERY_S:
                 self._write()
-            if following.rest(self.task, began + pause + gap_s - time.monotonic()):
+            if self._rest_until(began + pause + gap_s):
                 self.hurry(frozen=self._frame())
+
+    def _rest_until(self, due_s: float) -> bool:
+        """Sleep, but for looks at its mappings; True when the watcher calls for haste. Raises Interrupted."""
+        while self.watch is not None and due_s - time.monotonic() > _WATCH_S:
+            if following.rest(self.task, _WATCH_S):
+                return True
+            if self._read() is None:
+                return False
+        return following.rest(self.task, due_s - time.monotonic())
 
     def hurry(self, *, frozen: bool = False) -> None:
         """Some stacks as fast as they come. A process that the watcher stopped is continued with the trap set."""
@@ -163,9 +184,25 @@ class Follower:
 
     def report(self, ledger: Ledger) -> dict[str, Any]:
         """Put the whole report in place; the result for the watcher."""
-        if stacks.reader(self.task.pid) != "py-spy":
-            self.course.facts = {"engine": f"{stacks.reader(self.task.pid)}, {self.course.engine}"}
-        return growth_report.write(self.task, ledger, self.course)
+        if self.stacks_by != "py-spy":
+            self.course.facts = {"engine": f"{self.stacks_by}, {self.course.engine}"}
+        if self.watch is None:
+            return growth_report.write(self.task, ledger, self.course)
+        return self.watch.report(ledger, self.course, self.instead(ledger) if ledger.enough else "")
+
+    def instead(self, ledger: Ledger) -> str:
+        """Why its functions tell less than where its memory lies; "" where they tell more."""
+        return ""
+
+    def last(self) -> None:
+        """Its mappings once more, while it lives."""
+        if self.watch is not None:
+            self.watch.last()
+
+    def read_mappings(self) -> None:
+        """Of the stopped process. Raises ProcessLookupError."""
+        if self.watch is not None:
+            self.watch.read(hasty=True)
 
     def stack(self, tid: int) -> str:
         """The folded stack of a thread that the trap holds. Raises Failure, OSError."""
@@ -173,6 +210,7 @@ class Follower:
 
     def write_frame(self) -> None:
         """The stopped process as it stands. Raises Failure, OSError."""
+        self.read_mappings()
         threads = stacks.dump(self.task.pid, nonblocking=True)
         following.write_frame(self.task, threads, stacks.reader(self.task.pid))
 
@@ -192,6 +230,10 @@ class Follower:
         if rss is not None:
             self.course.peak_bytes = max(self.course.peak_bytes, rss)
             self.ledger.fell(rss)
+            if self.watch is not None:
+                self._unwritten |= self.watch.look(rss)
+        if self.watch is not None and self._unwritten:
+            self._write()  # also when nothing more comes
         return rss
 
     def _catch(
@@ -274,8 +316,16 @@ class Follower:
         return self._run is None or self._run.has_run(_RUN_SHARE * seconds)
 
     def _write(self) -> None:
-        self.task.write(".folded", folded.render(self.ledger.counts))
-        self._written_s = time.monotonic()
+        began_s = time.monotonic()
+        if self.watch is None:
+            self.task.write(".folded", folded.render(self.ledger.counts))
+            self._written_s = began_s
+        elif began_s >= self._write_due_s:
+            self.report(self.ledger)
+            self._written_s = time.monotonic()
+            cost_s = self._written_s - began_s
+            self._write_due_s = self._written_s + max(_WRITE_EVERY_S, cost_s / max(0.001, self._budget))
+            self._unwritten = False
 
 
 def _stack_of(threads: list[dict[str, Any]], tid: int) -> str:

@@ -17,6 +17,18 @@ _ALLOCATED = (
 )
 
 
+class Place:
+    """Where the memory lies: the suspect by mapping and its notes; `instead` why it tells more than functions do.
+
+    `instead` is "" where the function comes first.
+    """
+
+    def __init__(self, suspect: dict[str, Any] | None, notes: list[str], instead: str = "") -> None:
+        self.suspect = suspect
+        self.notes = notes
+        self.instead = instead if suspect is not None else ""
+
+
 class Course:
     """How an attribution goes: by which engine, what better ones were refused for, what it cost the process.
 
@@ -43,6 +55,10 @@ class Course:
         """How long it has gone on."""
         return time.monotonic() - self.started_s
 
+    def why(self) -> str | None:
+        """What better engines were refused for; None when this is the best."""
+        return "; ".join(f"{entry['capability']}: {entry['reason']}" for entry in self.refused) or None
+
     def stopped(self, seconds: float) -> None:
         """A thread stood still for so long."""
         self.stopped_s += seconds
@@ -54,8 +70,9 @@ class Course:
         self.last_error = what
 
 
-def write(task: Task, ledger: Ledger, course: Course) -> dict[str, Any]:
+def write(task: Task, ledger: Ledger, course: Course, place: Place | None = None) -> dict[str, Any]:
     """Put the growth profile in place as far as it has come; the result for the watcher."""
+    place = place or Place(None, [])
     elapsed = course.elapsed_s
     counts = ledger.counts
     suspect = folded.own_functions(counts)[0] if counts else None
@@ -68,11 +85,13 @@ def write(task: Task, ledger: Ledger, course: Course) -> dict[str, Any]:
             f"Not enough evidence: at least {ENOUGH_SAMPLES} stacks and {human_bytes(ENOUGH_BYTES)} are needed; "
             f"there are {basis}.",
         )
+    elif place.instead:
+        notes[:0] = [*place.notes, place.instead]
     elif suspect is not None:
         share = suspect.self_weight / ledger.attributed_bytes
         did = "allocated" if course.engine == INSPECTOR else "was running for"
-        notes.insert(0, f"{suspect.function} {did} {human_percent(share)} of the growth.")
-    notes += [_engine_note(course.engine), *course.notes]
+        notes.insert(0, f"{markdown.code(suspect.function)} {did} {human_percent(share)} of the growth.")
+    notes += [_engine_note(course.engine), *([] if place.instead else place.notes), *course.notes]
     if course.frozen_s is not None:
         notes.append(
             f"The process was stopped for {course.frozen_s * 1000:.0f} ms when it had little room left; what it held "
@@ -82,7 +101,7 @@ def write(task: Task, ledger: Ledger, course: Course) -> dict[str, Any]:
         notes.append(f"{ledger.temporary} stacks touched memory that was given back at once; they have no weight.")
     facts = {
         "engine": course.engine if course.engine == INSPECTOR else f"py-spy dump, {course.engine}",
-        "engine_refused": "; ".join(f"{entry['capability']}: {entry['reason']}" for entry in course.refused) or None,
+        "engine_refused": course.why(),
         "samples": ledger.samples,
         "temporary_samples": ledger.temporary,
         "errors": course.errors,
@@ -105,13 +124,17 @@ def write(task: Task, ledger: Ledger, course: Course) -> dict[str, Any]:
     result = {"samples": ledger.samples, "attributed_bytes": ledger.attributed_bytes, "enough": ledger.enough,
               "engine": course.engine, "longest_stop_s": facts["longest_stop_s"],
               "temporary_samples": ledger.temporary, "refused": course.refused}  # fmt: skip
-    if suspect is not None:
+    if place.instead:
+        result["suspect"] = place.suspect
+    elif suspect is not None:
         result["suspect"] = {
             "function": suspect.function,
             "file": suspect.file,
             "line": suspect.line,
             "share": round(suspect.self_weight / max(1, ledger.attributed_bytes), 4),
             "bytes": suspect.self_weight,
+            "share_of": "growth",
+            **({"mapping": place.suspect["mapping"]} if place.suspect is not None else {}),
         }
     return result
 

@@ -14,7 +14,7 @@ from typing import Any
 from supervisor import evidence, sample
 from supervisor.actions import heap_memray, heap_report, heap_sites
 from supervisor.actions.task import Task
-from supervisor.analysis import census
+from supervisor.analysis import census, markdown
 from supervisor.analysis.census import Row
 from supervisor.profilers import agent, remote, runner
 from supervisor.profilers.failure import Failure
@@ -278,8 +278,9 @@ class Heap:
             notes.append(self._said(doubt))
         if top is not None:
             told = self._told(top)
-            holder = f", held by `{told['holder']}`" if told["holder"] else ""
-            notes.append(f"`{top.type}` grew most: {human_bytes(top.more_bytes)} in {top.more:,} more objects{holder}.")
+            holder = f", held by {markdown.code(told['holder'])}" if told["holder"] else ""
+            more = f"{human_bytes(top.more_bytes)} in {top.more:,} more objects"
+            notes.append(f"{markdown.code(top.type)} grew most: {more}{holder}.")
         if self.last is not None and top is None and not doubt:
             notes.append("No type grew beyond what sampling explains.")
         if self.last is None:

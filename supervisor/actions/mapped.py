@@ -13,9 +13,10 @@ from typing import Any
 from supervisor import freeze
 from supervisor.actions import following, growth_report, mappings, objects
 from supervisor.actions.ledger import ENOUGH_BYTES
+from supervisor.actions.ledger import Ledger as Stacks
 from supervisor.actions.mappings import Sizes
 from supervisor.actions.task import Task
-from supervisor.analysis import folded
+from supervisor.analysis import folded, markdown
 from supervisor.profilers import runner
 from supervisor.quantities import human_bytes, human_percent
 
@@ -111,6 +112,9 @@ class Watch:
         self.cost_s = self._read_s = 0.0  # of the last reading, and of what it takes to put it in place
         self._budget = max(0.001, float(task.spec.get("overhead_budget", 0.03)))
         self._frozen = frozen
+        self.held_by = ""  # what was sampled to hold it, as a folded frame: beside the suspect, which it isn't
+        self.beside: list[str] = []  # notes of what else was tried
+        self.facts: dict[str, Any] = {}
         try:
             first = self._read(hasty=frozen)
         except ProcessLookupError:
@@ -204,9 +208,24 @@ class Watch:
             notes += more
             if suspect is not None and class_ is not None:
                 suspect["type"] = class_["name"]
+        if suspect is not None and self.held_by:
+            suspect["held_by"] = self.held_by
         if self.by_kind:
             notes.append("Its mappings may not be read here, so only the kinds are told that the kernel counts itself.")
         return facts, suspect, enough, notes
+
+    def report(self, stacks: Stacks, course: growth_report.Course, instead: str = "") -> dict[str, Any]:
+        """Put growth in place by function where the ledger of stacks tells enough, else by mapping.
+
+        By function the mapping is told beside it, and first where `instead` says why the functions tell less.
+        """
+        self.frozen_s, self.haste = course.frozen_s, course.haste
+        if not stacks.enough:
+            self.facts.setdefault("engine_refused", self.task.why() or course.why())
+            return {**self.write(), "refused": course.refused}
+        facts, suspect, _, notes = self.told()
+        course.facts |= facts
+        return growth_report.write(self.task, stacks, course, growth_report.Place(suspect, notes, instead))
 
     def write(self) -> dict[str, Any]:
         """Put the growth by mapping in place as far as it has come; the result for the watcher."""
@@ -218,6 +237,7 @@ class Watch:
         engine = "kinds" if self.by_kind else "mappings"
         basis = f"{ledger.readings} readings of its {engine} and {human_bytes(gained)} of growth"
         notes.append(f"This rests on {basis}, taken over {elapsed_s:.1f} s.")
+        notes += self.beside
         if self.frozen_s is not None:
             notes.append(f"The process was stopped for {self.longest_s * 1000:.0f} ms when it had little room left.")
         facts = {
@@ -239,6 +259,7 @@ class Watch:
             "library_bytes_folded": 0,
             "enough": enough,
             **more,
+            **self.facts,
         }
         head = [("Readings", str(ledger.readings)), ("Growth", human_bytes(gained))]
         growth_report.publish(self.task, _counts(grown), head, notes, facts, basis, _MEANING)
@@ -257,19 +278,24 @@ class Watch:
             if found is not None:
                 name, size = found
                 share = size / gained
-                note = f"{human_percent(share)} of the growth is in {name}."
-                return {"mapping": name, "share": round(share, 4), "bytes": size}, True, [note]
+                note = f"{human_percent(share)} of the growth is in {markdown.code(name)}."
+                return _suspect(name, share, size, "growth"), True, [note]
         found = mappings.holder(held)
         if found is None:
             return None, False, ["Not enough evidence: nothing could be read of it."]
         name, size = found
         share = size / total
-        suspect = {"mapping": name, "share": round(share, 4), "bytes": size}
-        note = f"It held {human_bytes(total)}, {human_percent(share)} of it in {name}."
+        suspect = _suspect(name, share, size, "held")
+        note = f"It held {human_bytes(total)}, {human_percent(share)} of it in {markdown.code(name)}."
         if self._frozen:
             return suspect, 2 * size >= total, [note]
         little = f"Not enough evidence: it grew by {human_bytes(gained)}; {human_bytes(ENOUGH_BYTES)} are needed."
         return suspect, False, [little, note]
+
+
+def _suspect(name: str, share: float, size_bytes: int, share_of: str) -> dict[str, Any]:
+    """`share_of`: `growth`, or `held` where too little of that was seen."""
+    return {"mapping": name, "share": round(share, 4), "bytes": size_bytes, "share_of": share_of}
 
 
 def _is_by_kind(sizes: Sizes) -> bool:

@@ -7,16 +7,17 @@ in a fraction of a millisecond. Beside it growth by mapping is kept, which is wh
 from __future__ import annotations
 
 import signal
-import time
 from typing import Any
 
-from supervisor.actions import following, growth, growth_report, mapped
+from supervisor.actions import following, growth, mapped
 from supervisor.actions.ledger import Ledger
 from supervisor.actions.task import Pass, Task
-from supervisor.profilers import native, runner
+from supervisor.analysis import folded, markdown
+from supervisor.profilers import engine, native, runner
 from supervisor.profilers.traps import NoTrap
 
-_WRITE_EVERY_S = 1.0
+# Their own functions say nothing of the program that they run.
+_RUNTIMES = {engine.RUBY: "Ruby", engine.DOTNET: ".NET"}
 
 
 def take(task: Task) -> dict[str, Any]:
@@ -47,19 +48,18 @@ def take(task: Task) -> dict[str, Any]:
     finally:
         follower.close()
     runner.hold(signal.SIGINT, signal.SIGTERM)  # the end is bounded by itself
-    follower.watch.last()
+    follower.last()
     return follower.report(follower.ledger)
 
 
 class NativeFollower(growth.Follower):
-    """Trap, ledger and pace are those of Python; stacks are native ones, and mappings are read beside."""
+    """Trap, ledger and pace are those of Python; stacks are native ones, and mappings are always read beside."""
 
     def __init__(self, task: Task, reader: native.Reader, *, frozen: bool) -> None:
-        self.watch = mapped.Watch(task, frozen=frozen)
         self._reader = reader
-        self._unwritten = False
-        self._write_due_s = 0.0
-        super().__init__(task)
+        self._runtime = _RUNTIMES.get(engine.of(task.pid), "")
+        super().__init__(task, frozen=frozen, watch=mapped.Watch(task, frozen=frozen))
+        self.stacks_by = "native stacks"
 
     def close(self) -> None:
         """Let the process go."""
@@ -73,39 +73,19 @@ class NativeFollower(growth.Follower):
 
     def write_frame(self) -> None:
         """The stopped process as it stands: where its memory lies."""
-        self.watch.read(hasty=True)
+        self.read_mappings()
         following.write_frame(self.task, [], "kernel")
 
-    def report(self, ledger: Ledger) -> dict[str, Any]:
-        """By function where enough stacks tell, else by mapping."""
-        facts, by_mapping, _, notes = self.watch.told()
-        self.watch.frozen_s, self.watch.haste = self.course.frozen_s, self.course.haste
-        if not ledger.enough:
-            return {**self.watch.write(), "refused": self.course.refused}
-        self.course.notes = notes
-        self.course.facts = {**facts, "engine": f"native stacks, {self.course.engine}"}
-        result = growth_report.write(self.task, ledger, self.course)
-        if by_mapping is not None and "suspect" in result:
-            if native.is_named(result["suspect"]["function"]):
-                result["suspect"]["mapping"] = by_mapping["mapping"]
-            else:  # the program was stripped of its symbols: where its memory lies tells more
-                result["suspect"] = by_mapping
-        return result
-
-    def _read(self) -> int | None:
-        rss = super()._read()
-        if rss is not None and self.watch.look(rss):
-            self._unwritten = True
-        if self._unwritten and time.monotonic() >= self._write_due_s:
-            self._write()  # also when nothing more comes
-        return rss
-
-    def _write(self) -> None:
-        began_s = time.monotonic()
-        if began_s < self._write_due_s:
-            return
-        self.report(self.ledger)
-        self._written_s = time.monotonic()
-        cost_s = self._written_s - began_s
-        self._write_due_s = self._written_s + max(_WRITE_EVERY_S, cost_s / max(0.001, self._budget))
-        self._unwritten = False
+    def instead(self, ledger: Ledger) -> str:
+        """Why its functions tell less than where its memory lies; "" where they tell more."""
+        if self._runtime:
+            return (
+                f"The functions below are those of {self._runtime} itself; they don't tell which code of the program "
+                "took the memory."
+            )
+        first = folded.own_functions(ledger.counts)[0].function
+        if native.is_named(first):
+            return ""
+        return (
+            f"The function that took it, {markdown.code(first)}, has no name: the program was stripped of its symbols."
+        )

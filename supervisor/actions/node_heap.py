@@ -7,6 +7,7 @@ what was seen then (`heapprofile.refine`).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import time
@@ -14,11 +15,12 @@ from collections.abc import Callable
 from typing import Any
 
 from supervisor import freeze, sample
-from supervisor.actions import following, growth_report
+from supervisor.actions import following, growth_report, mapped
 from supervisor.actions.ledger import Ledger
 from supervisor.actions.task import Pass, Task
-from supervisor.analysis import folded, heapprofile
+from supervisor.analysis import folded, heapprofile, markdown
 from supervisor.analysis.reading import FormatError
+from supervisor.analysis.text import counted
 from supervisor.profilers import inspector, runner
 from supervisor.profilers.failure import Failure
 from supervisor.profilers.inspector import Gone, Hurry, Session
@@ -32,6 +34,7 @@ _FOREVER_S = 10**9
 _LEAST_OUTSIDE_BYTES = 16 << 20
 _NOTABLE_SHARE = 0.25
 _FIRST_READ_S = 1.0
+_LOOK_S = 0.25
 _MOST_READ_S = 30.0
 
 
@@ -51,14 +54,16 @@ def grow(task: Task) -> dict[str, Any]:
     if following.is_frozen(task):
         _let_go(task)  # what stands still can't answer
     task.check_target()
-    follower = Follower(task, task.spec.get("seconds"))
+    watch = mapped.Watch(task, frozen=False)
+    follower = Follower(task, task.spec.get("seconds"), watch=watch)
     try:
         follower.follow()
     except Failure as failure:
         if failure.reason == "target-gone":
             raise
         raise Pass.of(failure, "inspector") from failure
-    return growth_report.write(task, follower.ledger, follower.finished_course())
+    watch.last()
+    return follower.report(watch)
 
 
 def _let_go(task: Task) -> None:
@@ -69,12 +74,22 @@ def _let_go(task: Task) -> None:
 
 
 class Follower:
-    """One Node followed: what V8 sampled so far as a ledger. Without `seconds` until it ends or guard says so."""
+    """One Node followed: what V8 sampled so far as a ledger. Without `seconds` until it ends or guard says so.
+
+    V8 doesn't sample what lies outside its heap, so growth needs a `watch` of the mappings beside.
+    """
 
     def __init__(
-        self, task: Task, seconds: float | None, *, pid: int | None = None, always_exact: bool = False
+        self,
+        task: Task,
+        seconds: float | None,
+        *,
+        pid: int | None = None,
+        always_exact: bool = False,
+        watch: mapped.Watch | None = None,
     ) -> None:
         self.task = task
+        self._watch = watch
         self.pid = pid or task.pid
         rss = self._rss()
         self.ledger = Ledger(rss)
@@ -131,11 +146,15 @@ class Follower:
         exact_s = float("inf") if self._always_exact else now_s + _EXACT_S - 1
         forget_s = exact_s + 3  # by then V8 may inline again, and what it optimised meanwhile is slow
         read_s, wait_s = now_s + _FIRST_READ_S, _FIRST_READ_S
+        longest_s = _LOOK_S if self._watch is not None else float("inf")
         while (now_s := time.monotonic()) < self._until_s:
             try:
-                if not session.wait(min(read_s, exact_s, forget_s, self._until_s) - now_s):
+                if not session.wait(
+                    min(read_s - now_s, exact_s - now_s, forget_s - now_s, self._until_s - now_s, longest_s)
+                ):
                     self.gone = True
                     return
+                self._look()
                 now_s = time.monotonic()
                 if now_s >= exact_s:
                     exact_s = float("inf")
@@ -159,12 +178,31 @@ class Follower:
                     raise
                 self.course.failed(f"{failure.reason}: {failure.said}")
 
+    def _look(self) -> None:
+        """At where its memory lies; put in place while the samples tell little."""
+        rss = self._watch.rss.read() if self._watch is not None else None
+        if self._watch is None or rss is None:
+            return
+        try:
+            if self._watch.look(rss) and self._document and not self.ledger.enough:
+                began_s = time.monotonic()
+                self._watch.write()
+                self._watch.cost_s += time.monotonic() - began_s
+        except ProcessLookupError:
+            pass  # the session tells its end
+
     def _frozen(self) -> None:
         """The watcher called for haste: whom it stopped for that goes on, as it can't answer else."""
         self.task.spec["freeze"] = True  # until it is continued, whatever happens
         if freeze.await_stop(self.task.pid):
             began = time.monotonic()
-            _let_go(self.task)
+            try:
+                if self._watch is not None:
+                    self._watch.read(hasty=True)
+            except ProcessLookupError:
+                pass
+            finally:
+                _let_go(self.task)
             self.course.frozen_s = time.monotonic() - began
         self.task.spec["freeze"] = False
         self.course.haste += 1
@@ -185,6 +223,8 @@ class Follower:
         self.course.peak_bytes = max(self.course.peak_bytes, self._rss())
         self._take_in()
         self._write()
+        with contextlib.suppress(Failure):
+            self.memory["end"] = self._usage(session)  # of one that is killed this is the last
         if self._workers or session.threads.found:  # the main thread's is in place: some may be silent for long
             try:
                 self._read_workers(session)
@@ -194,7 +234,7 @@ class Follower:
         return took_s
 
     def _write(self) -> None:
-        if self.ledger.counts:
+        if self.ledger.counts and (self._watch is None or self.ledger.enough):
             self.task.write(".folded", folded.render(self.ledger.counts))
 
     def _greet_workers(self, session: Session) -> None:
@@ -240,9 +280,8 @@ class Follower:
     def finished_course(self) -> growth_report.Course:
         """The course with what there is to tell of this engine."""
         course = self.course
-        note = outside_the_heap(self.memory, sum(sum(worker.counts.values()) for worker in self._workers.values()))
-        if note:
-            course.notes.append(note)
+        if self.outside:
+            course.notes.append(self.outside)
         if self.was_open:
             course.notes.append("The inspector was open before, and stays open.")
         read = 0
@@ -253,6 +292,25 @@ class Follower:
                         "inspector_was_open": self.was_open, "node_memory": self.memory or None}  # fmt: skip
         return course
 
+    @property
+    def outside(self) -> str:
+        """What to say where most of the growth is none of V8's; "" else."""
+        return outside_the_heap(self.memory, sum(sum(worker.counts.values()) for worker in self._workers.values()))
+
+    def report(self, watch: mapped.Watch) -> dict[str, Any]:
+        """By function where V8 sampled what grew, else by mapping and with the function that most samples are of."""
+        course, outside = self.finished_course(), self.outside
+        if outside or not self.ledger.enough:
+            watch.held_by = _holder(self.ledger.counts)
+            if watch.held_by:
+                few = counted(self.ledger.samples, "sample", "samples")
+                course.notes.append(f"{markdown.code(watch.held_by)} holds most of what V8 sampled ({few}).")
+        if not self.ledger.enough:
+            watch.beside, watch.facts = course.notes, dict(course.facts)
+        elif outside:
+            course.notes.remove(outside)
+        return watch.report(self.ledger, course, outside)
+
     def _usage(self, session: Session) -> dict[str, int]:
         """By the protocol and /proc: nothing is run in the process."""
         found = session.call("Runtime.getHeapUsage")
@@ -262,6 +320,14 @@ class Follower:
     def _rss(self) -> int:
         process = sample.read_process(self.pid)
         return (process.rss_bytes or 0) if process is not None else 0
+
+
+def _holder(counts: folded.Counts) -> str:
+    """The program's own function that most of what was sampled is of, as a frame; "" where there is none."""
+    for each in folded.own_functions(counts):
+        if each.self_weight and each.file and not folded.is_library(each.file):
+            return folded.frame(each.function, each.file, each.line)
+    return ""
 
 
 def outside_the_heap(memory: dict[str, Any], workers_bytes: int = 0) -> str:

@@ -11,7 +11,7 @@ from supervisor import cgroup, facts
 from supervisor.actions import heap_report
 from supervisor.actions.node_heap import Follower
 from supervisor.actions.task import Skip, Task
-from supervisor.analysis import folded
+from supervisor.analysis import folded, markdown
 from supervisor.profilers import runner
 from supervisor.profilers.failure import Failure
 from supervisor.profilers.inspector import Hurry, Session
@@ -58,7 +58,7 @@ def write(task: Task, pid: int, follower: Follower, told: dict[str, Any]) -> dic
     notes = [f"What was allocated in {seconds:.1f} s and is still held: {size}, from {ledger.samples} samples."]
     if first is not None:
         share = first.self_weight / max(1, ledger.attributed_bytes)
-        notes.insert(0, f"{first.function} allocated {share:.0%} of it.")
+        notes.insert(0, f"{markdown.code(first.function)} allocated {share:.0%} of it.")
     notes += course.notes
     if told.get("snapshot_skipped"):
         notes.append(f"No heap snapshot: {told['snapshot_skipped']}.")

@@ -45,7 +45,8 @@ def of_go(task: Task) -> dict[str, Any]:
     notes = [f"What it holds {when}: {human_bytes(held)}, by samples of its allocations (one in 512 KiB)."]
     first = folded.own_functions(counts)[0] if counts else None
     if first is not None and held:
-        notes.insert(0, f"{first.function} allocated {human_percent(first.self_weight / held)} of what it holds.")
+        share = human_percent(first.self_weight / held)
+        notes.insert(0, f"{markdown.code(first.function)} allocated {share} of what it holds.")
     reason = f"the program serves net/http/pprof at {source.shown}"
     facts = {"engine": "pprof", "engine_reason": reason, "engine_refused": None, "samples": len(counts), "errors": 0,
              "bytes": held, "collected": collected}  # fmt: skip

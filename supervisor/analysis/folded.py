@@ -195,6 +195,8 @@ def is_library(file: str | None) -> bool:
         above in ("lib", "lib64", "lib32") and part.startswith(("python3", "pypy3")) for above, part in pairwise(parts)
     ):
         return True
+    if name.startswith("libruby"):  # all of a Ruby but a line that calls it: without it nothing would be told
+        return False
     if name.startswith(("lib", "ld-")) and ".so" in name:  # beside a program of one's own it is one's own
         return len(parts) == 1 or any(part.startswith("lib") for part in parts[:-1])
     if name in ("python", "python3", "[vdso]", "[runtime]"):

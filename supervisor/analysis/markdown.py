@@ -6,7 +6,7 @@ functions, files, and the JSON block that `block.read_block` gives back.
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from supervisor.analysis.block import read_block, render_block
 from supervisor.analysis.calltree import heaviest_first, nodes
@@ -138,16 +138,33 @@ def code(text: str, *, cell: bool = False) -> str:
 def plain(text: str, *, spans: bool = False) -> str:
     """`text` on one line with all Markdown and HTML in it made literal; with `spans` code spans stay."""
     text = visible(" ".join(text.split()))
-    pieces = text.split("`")
-    if spans and len(pieces) % 2 and "``" not in text:
-        literal = "`".join(piece if index % 2 else _literal(piece) for index, piece in enumerate(pieces))
-    else:
-        literal = _literal(text)
+    literal = _around_spans(text) if spans else _literal(text)
     # A paragraph whose first word is one of these is a heading, a list or a rule.
     word = literal.partition(" ")[0]
     if word[:-1].isdigit() and word[-1] in ".)":
         return f"{word[:-1]}\\{literal[len(word) - 1 :]}"
     return f"\\{literal}" if word and not word.strip("#-+=") else literal
+
+
+def _around_spans(text: str) -> str:
+    """As `_literal`, but for code spans: what begins with some backticks and ends with as many (CommonMark 6.1)."""
+    pieces = ["".join(group) for _, group in groupby(text, "`".__eq__)]  # fences, and what is between them
+    ends: dict[str, list[int]] = {}
+    for index in range(len(pieces) - 1, -1, -1):
+        if pieces[index].startswith("`"):
+            ends.setdefault(pieces[index], []).append(index)  # the next one last
+    written, outside, at = [], "", 0
+    while at < len(pieces):
+        later = ends.get(pieces[at], [])
+        while later and later[-1] <= at:
+            later.pop()
+        if later:
+            written += [_literal(outside), "".join(pieces[at : later[-1] + 1])]
+            outside, at = "", later[-1]
+        else:
+            outside += pieces[at]
+        at += 1
+    return "".join([*written, _literal(outside)])
 
 
 def _literal(text: str) -> str:

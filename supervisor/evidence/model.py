@@ -48,6 +48,8 @@ class Suspect:
     enough: bool = True  # of stacks and bytes for a verdict
     type: str | None = None
     grew: Grown | None = None
+    share_of: str = "growth"  # or `held`: what `share` is a share of
+    held_by: str | None = None  # beside a mapping: what was sampled to hold what lies there
 
     @property
     def named(self) -> str | None:

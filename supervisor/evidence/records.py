@@ -105,6 +105,8 @@ def suspect(found: object) -> Suspect | None:
         enough=fields.get("enough") is not False,
         type=text(fields.get("type")) or None,
         grew=grown(fields.get("grew")),
+        share_of="held" if fields.get("share_of") == "held" else "growth",
+        held_by=text(fields.get("held_by")) or None,
     )
 
 

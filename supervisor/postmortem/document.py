@@ -221,6 +221,8 @@ def _holders(
             "file": suspect.file,
             "line": suspect.line,
             "share": suspect.share,
+            "share_of": suspect.share_of,
+            "held_by": suspect.held_by,
             "bytes": suspect.size_bytes,
             "enough": enough,
         },

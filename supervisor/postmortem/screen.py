@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from supervisor.analysis import folded
 from supervisor.analysis.text import shorten, visible
 from supervisor.quantities import human_bytes, human_duration, human_percent
 
@@ -153,6 +154,9 @@ def _holders(holders: Mapping[str, Any]) -> list[str]:
                 _shown(f"process {process['pid']} ({process['name']}){gained}, held {_size(process['bytes'])}")
             )
     suspect = holders["suspect"]
+    lies = suspect["mapping"] if suspect and not suspect["function"] else None
+    if suspect and lies:
+        lines.append(_mapped(suspect, lies))
     if holders["growth"]:
         word = "growth" if holders["growth"]["enough"] else "growth (little evidence)"
         first = holders["growth"]["functions"][0]["function"]
@@ -160,11 +164,13 @@ def _holders(holders: Mapping[str, Any]) -> list[str]:
             where = f", in {suspect['mapping']}" if suspect.get("mapping") else ""
             share = f" took {human_percent(suspect['share'])}" if suspect["share"] is not None else ""
             lines.append(_shown(f"suspect: {suspect['function']}{_place(suspect)}{share}{where}"))
-        lines += _functions(word, holders["growth"], suspect)
-    elif suspect and _named(suspect):
+        told = folded.frame(lies, None) if lies else None
+        others = [each for each in holders["growth"]["functions"] if each["function"] != told]
+        lines += _functions(word, {"functions": others}, suspect)
+    elif suspect and suspect["function"]:
         share = f", {human_percent(suspect['share'])} of the growth" if suspect["share"] is not None else ""
         word = "growth" if suspect["enough"] else "growth (little evidence)"
-        lines.append(_shown(f"{word}: {_named(suspect)}{_place(suspect)}{share}"))
+        lines.append(_shown(f"{word}: {suspect['function']}{_place(suspect)}{share}"))
     if suspect and (grew := suspect.get("grew")):
         held = f", held by {grew['holder']}" if grew["holder"] else ""
         lines.append(_shown(f"objects: {grew['type']} grew by {human_bytes(grew['bytes'])}{held}"))
@@ -178,6 +184,16 @@ def _holders(holders: Mapping[str, Any]) -> list[str]:
         if holders["busy"]:
             lines += _functions("busy (CPU, which is not who holds memory)", holders["busy"], None)
     return lines
+
+
+def _mapped(suspect: Mapping[str, Any], mapping: str) -> str:
+    """Where its memory lies, and of what that is a share."""
+    of = "what it held" if suspect.get("share_of") == "held" else "the growth"
+    share = f", {human_percent(suspect['share'])} of {of}" if suspect["share"] is not None else ""
+    held = f", held by {suspect['held_by']}" if suspect.get("held_by") else ""
+    word = "growth" if suspect["enough"] else "growth (little evidence)"
+    size = f" ({human_bytes(suspect['bytes'])})" if suspect["bytes"] is not None else ""
+    return _shown(f"{word}: {mapping}{share}{size}{held}")
 
 
 def _named(suspect: Mapping[str, Any]) -> str | None:

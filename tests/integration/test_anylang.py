@@ -86,7 +86,7 @@ def test_what_grew_is_named(
     meta = json.loads(profile.with_suffix(".meta.json").read_text())
     assert meta["mappings"][0]["name"] == mapping and meta["mappings"][0]["gained_bytes"] > 20 << 20
     text = profile.with_suffix(".md").read_text().replace("\\", "")
-    assert f"of the growth is in {mapping}." in text
+    assert f"of the growth is in `{mapping}`." in text
     if done["engine"] == "mappings":
         assert function is None or way == "file" or not _traces()  # pages of a file come many at a fault
         assert (first.function, first.self_weight) == (mapping, suspect["bytes"]) and "function" not in suspect
@@ -111,7 +111,7 @@ def test_people_are_told_the_mapping(
     """In the log, and by the post-mortem and the list of runs."""
     run = start([*QUIET, "--log-format", "console"], [leaky, "heap", "60"], stdin=subprocess.PIPE)
     leak_until_told(run)
-    assert any("of it in [heap] →" in line or "keep_records takes" in line for line in run.noise), run.noise
+    assert any("of the growth in [heap] →" in line or "keep_records takes" in line for line in run.noise), run.noise
     told = run_guard("postmortem", "--profiles-dir", str(run.profiles)).stdout.decode()
     assert "[heap]" in told or "keep_records" in told, told
     assert "no growth or heap evidence" not in told

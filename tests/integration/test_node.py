@@ -47,12 +47,32 @@ def test_a_leaking_node_ends_with_the_function_that_leaks(start: Callable[..., A
     (profile,) = run.evidence("*-warning-growth.folded")
     first = folded.own_functions(folded.parse(profile.read_text().splitlines()))[0]
     assert first.function == "rememberRequest"
-    assert profile.with_suffix(".md").read_text().splitlines()[2].startswith("rememberRequest allocated ")
+    assert profile.with_suffix(".md").read_text().splitlines()[2].startswith("`rememberRequest` allocated ")
     raw = formats.read(str(profile.with_suffix(".heapprofile")))
     assert raw.unit == "bytes" and raw.total > 20e6
     meta = json.loads(profile.with_suffix(".meta.json").read_text())
     assert meta["heap_interval_bytes"] >= 65536 and not meta["inspector_was_open"]
     assert meta["node_memory"]["end"]["heap_bytes"] > meta["node_memory"]["start"]["heap_bytes"]
+
+
+def test_what_grows_outside_the_heap_is_named_by_its_mapping(start: Callable[..., Any]) -> None:
+    """V8 samples only the objects that hold Buffers: too few of them to name anybody."""
+    run = start(QUIET, [*NODE, str(Path(LEAK).with_name("buffers.js"))], stdin=subprocess.PIPE)
+
+    def gained() -> int:
+        metas = [json.loads(path.read_text()) for path in run.evidence("*-growth.meta.json")]
+        return int(metas[0]["attributed_bytes"]) if metas else 0
+
+    until(lambda: gained() > 20 << 20, "its growth is put in place as it grows")
+    run.process.stdin.close()
+    assert run.end() == 7, run.noise
+    suspect = run.record["suspect"]
+    assert suspect["mapping"] == "anonymous" and suspect["share"] > 0.8, suspect
+    assert "function" not in suspect and suspect.get("held_by", "keepBuffer").startswith("keepBuffer"), suspect
+    (summary,) = run.evidence("*-growth.md")
+    told = summary.read_text()
+    assert told.split("\n\n")[1].endswith(" of the growth is in `anonymous`."), told
+    assert "outside the JavaScript heap" in told
 
 
 def test_the_inspector_is_closed_when_the_watcher_ends_the_action(start: Callable[..., Any]) -> None:

@@ -223,7 +223,11 @@ def test_a_ruby_without_rbspy(start: Callable[..., Any]) -> None:
     # Of one that is at its end less is known.
     assert any("rbspy-missing" in (meta["last_error"] or "") for meta in metas), metas
     assert growth_meta(run)["mappings"][0]["gained_bytes"] > 40 << 20
-    assert run.record["suspect"]["name"] == "ruby"
+    suspect = run.record["suspect"]
+    assert suspect["name"] == "ruby" and "function" not in suspect, suspect  # of its interpreter nobody wants to hear
+    assert suspect["mapping"] == growth_meta(run)["mappings"][0]["name"]
+    (told,) = [path.read_text() for path in run.evidence("*-growth.md")]
+    assert told.split("\n\n")[1].endswith(f" of the growth is in `{suspect['mapping']}`."), told
 
 
 def test_a_ruby_by_rbspy(start: Callable[..., Any], tmp_path: Path) -> None:

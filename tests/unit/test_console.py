@@ -41,6 +41,16 @@ def test_an_event_without_words_of_its_own() -> None:
             "guard   heap-profile of 7: done in 1 s, bytes grew by 5 MB, held by __main__.pages → 2.md",
         ),
         (
+            {"event": "action.finished", "action": "growth", "pid": 7, "elapsed_s": 19, "enough": True,
+             "suspect": {"mapping": "[heap]", "share": 0.98, "share_of": "growth", "held_by": "keep (a.js:2)"}},
+            "guard   growth of 7: done in 19 s, 98 % of the growth in [heap], held by keep (a.js:2)",
+        ),
+        (
+            {"event": "action.finished", "action": "growth", "pid": 7, "elapsed_s": 19, "enough": True,
+             "suspect": {"mapping": "[heap]", "share": 0.98, "share_of": "held"}},
+            "guard   growth of 7: done in 19 s, 98 % of what it holds in [heap]",
+        ),
+        (
             {"event": "trigger.fired", "trigger": "cpu", "reason": "95 % of 2 cores over 30 s; the threshold is 90 %",
              "pid": 7, "name": "app\x1b"},
             "guard 🟡 cpu: 95 % of 2 cores over 30 s; the threshold is 90 %; process 7 (app\\x1b)",

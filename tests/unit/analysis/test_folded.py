@@ -285,6 +285,7 @@ def test_somebody_elses_code(file: str) -> None:
         "<stdin>",
         "server.js",
         "site-packages",
+        "/usr/lib/x86_64-linux-gnu/libruby-3.1.so.3.1.2",  # without it a Ruby would be one frame
     ],
 )
 def test_own_code(file: str | None) -> None:

@@ -320,6 +320,7 @@ def test_notes_keep_their_code_spans_but_only_closed_ones() -> None:
     assert plain("type `a<b_` or <c>", spans=True) == "type `a<b_` or \\<c\\>"
     assert plain("a ` <b>", spans=True) == "a \\` \\<b\\>"
     assert plain("``` <img> ` x", spans=True) == "\\`\\`\\` \\<img\\> \\` x"
+    assert plain("`` a`<b> `` took <c>, `d` ` <e>", spans=True) == "`` a`<b> `` took \\<c\\>, `d` \\` \\<e\\>"
 
 
 @given(
@@ -344,6 +345,17 @@ def test_any_profile_is_rendered_and_its_block_read(counts: dict[str, int], text
     block = read_block(written)
     assert block["total"] == sum(each["self"] for each in block["functions"]) == sum(counts.values())
     assert block["data"] == {"text": text}
+
+
+@given(st.lists(st.sampled_from([*HOSTILE, "a", "`", "``", "<b>"])).map("".join))
+def test_a_name_in_a_note_is_one_code_span(name: str) -> None:
+    """Whatever backticks it has, and whatever else the note says."""
+    span = code(name)
+    written = plain(f"{span} took <b> of it", spans=True)
+    assert written == f"{span} took \\<b\\> of it" or " ".join(span.split()) != span
+    markdown_it = pytest.importorskip("markdown_it")
+    (inline,) = [token for token in markdown_it.MarkdownIt("commonmark").parse(written) if token.children]
+    assert [child.type for child in inline.children].count("code_inline") == 1
 
 
 @given(st.lists(st.sampled_from([*HOSTILE, "a", "_", "1.", "+", "\\", "]("])).map("".join))

@@ -109,6 +109,26 @@ def test_what_a_whole_run_says(tmp_path: Path) -> None:
     assert len(text.splitlines()) <= 40
 
 
+@pytest.mark.parametrize("of", ["growth", "held"])
+def test_where_the_memory_lies_comes_before_functions_without_a_name(tmp_path: Path, of: str) -> None:
+    lies = {"pid": 43, "name": "app", "mapping": "[heap]", "share": 0.98, "bytes": 8 * 10**7, "share_of": of}
+    write(tmp_path, RECORD | {"suspect": lies}, [LINE], [], STACKS, b"")
+    (tmp_path / "auto-memory" / RUN / "001-warning-growth.folded").write_text("app+0x10b0 (app) 80000000\n")
+    document = postmortem.examine(evidence.find(str(tmp_path)), Facts("elsewhere"))
+    assert document["holders"]["suspect"]["share_of"] == of
+    text = postmortem.text(document)
+    words = {"growth": "98 % of the growth (80 MB)", "held": "98 % of what it held (80 MB)"}[of]
+    assert f"[heap], {words}" in text and text.index("[heap]") < text.index("app+0x10b0"), text
+
+
+def test_growth_by_mapping_is_told_once(tmp_path: Path) -> None:
+    lies = {"pid": 43, "name": "app", "mapping": "[heap]", "share": 0.98, "bytes": 8 * 10**7, "held_by": "f (a.js:2)"}
+    write(tmp_path, RECORD | {"suspect": lies}, [LINE], [], STACKS, b"")
+    (tmp_path / "auto-memory" / RUN / "001-warning-growth.folded").write_text("heap;[heap] 98\nfile;/app 2\n")
+    text = postmortem.text(postmortem.examine(evidence.find(str(tmp_path)), Facts("elsewhere")))
+    assert text.count("[heap]") == 1 and "80 MB), held by f (a.js:2)" in text and "/app" in text
+
+
 def test_the_busy_function_is_named_last_and_as_such(tmp_path: Path) -> None:
     write(tmp_path, RECORD | {"suspect": None}, [LINE], [], STACKS, b"")
     memory = tmp_path / "auto-memory" / RUN
