@@ -78,8 +78,17 @@ def keep(task: Task, path: str) -> tuple[folded.Counts, list[str]]:
     else:
         notes.append(f"memray's own file is not kept: it is over {human_bytes(memray.MOST_FILE_BYTES)}.")
     try:
-        counts = memray.held_at_the_peak(path)
+        counts = _without_guards(memray.held_at_the_peak(path))
     except Failure as failure:
         return {}, [*notes, f"memray's recording is not shown here: {failure.said} (`{failure.hint}`)."]
     notes.append("Small objects that Python takes from memory it has already don't count for themselves with memray.")
     return counts, notes
+
+
+def _without_guards(counts: folded.Counts) -> folded.Counts:
+    """What the agent's own thread holds is none of the target's."""
+    return {
+        stack: size
+        for stack, size in counts.items()
+        if not any(agent.is_own(folded.split_frame(frame)[1]) for frame in stack.split(";"))
+    }

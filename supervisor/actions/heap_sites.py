@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from supervisor.analysis import folded
+from supervisor.profilers import agent
 
 _MOST_SOURCE_BYTES = 2 << 20
 _MOST_FILES = 200
@@ -83,6 +84,6 @@ def _sites(traces: dict[str, Any]) -> list[tuple[int, list[tuple[str, int]]]]:
             frames = [(str(file), int(line)) for file, line in stack]
         except (TypeError, ValueError):
             continue
-        if isinstance(size, int) and size > 0 and frames:
+        if isinstance(size, int) and size > 0 and frames and not any(agent.is_own(file) for file, _ in frames):
             found.append((size, frames))
     return found

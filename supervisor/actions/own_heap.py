@@ -17,7 +17,7 @@ from supervisor.quantities import human_bytes
 def take(task: Task) -> dict[str, Any]:
     """Wait for the end, and take in the largest heap: V8's samples of Node, types of Bun. Raises Failure, OSError."""
     runner.hold()
-    await_end(task)
+    peak = await_end(task)
     own = task.spec["own"]
     best: tuple[Written, _Heap] | None = None
     files = [each for each in written(own["directory"], "Heap") if each.suffix in (".heapprofile", ".md")]
@@ -34,18 +34,20 @@ def take(task: Task) -> dict[str, Any]:
     main, found = best
     others = len(files) - 1
     size = human_bytes(found.size_bytes)
-    notes = [f"What it held at its end: {size}. {found.meaning}"]
+    peak = peak if main.pid == task.pid else 0  # another of its processes: of that nothing is known
+    beside = f"; its process held up to {human_bytes(peak)} in all (RSS)" if peak else ""
+    notes = [f"What it held at its end: {size}{beside}. {found.meaning}"]
     if others:
         notes.append(f"{others} more threads and processes wrote profiles of their own, which are beside this one.")
     facts = {"engine": own["engine"], "samples": found.samples, "errors": 0, "bytes": found.size_bytes, "whole": True,
-             "others": others}  # fmt: skip
+             "others": others, "rss_peak_bytes": peak or None}  # fmt: skip
     top = heap_report.publish(
         task,
         main.pid,
         found.counts,
         title=f"Heap of process {main.pid}",
         basis=f"{size} held at the end",
-        head=[("Held", size)],
+        head=[("Held", size), *([("Most in memory (RSS)", human_bytes(peak))] if peak else [])],
         notes=notes,
         sections=found.sections,
         facts=facts,
@@ -77,5 +79,8 @@ def _bun_heap(text: str) -> _Heap:
         (f"{row.count:,}", human_bytes(row.self_bytes), human_bytes(row.retained_bytes), row.name) for row in types
     )
     section = forms.table("Types", ("Objects", "Bytes", "Retained"), ("Type",), cells)
-    meaning = "Bun tells types and no code; its own Markdown, beside this, has each object and who retains it."
+    meaning = (
+        "Bun tells types and no code, and counts an array without its elements: what is in memory can be many times as "
+        "much. Its own Markdown, beside this, has each object and who retains it."
+    )
     return _Heap(bunheap.counts(total, types), sum(row.count for row in types), meaning, (section,))

@@ -6,6 +6,7 @@ import json
 import os
 from typing import Any
 
+from supervisor import sample
 from supervisor.actions import cpu_report, forms, slices
 from supervisor.actions.task import Task
 from supervisor.analysis import cpuprofile
@@ -30,13 +31,18 @@ class Written:
         self.suffix = suffix
 
 
-def await_end(task: Task) -> None:
-    """Until the process is gone. Raises Failure when guard is to end before that."""
+def await_end(task: Task) -> int:
+    """Until the process is gone; the most that it was seen to hold (RSS, in bytes). Raises Failure when guard is to end
+    before that.
+    """
+    peak = 0
     while True:
         try:
             task.check_target()
         except Failure:
-            return
+            return peak
+        process = sample.read_process(task.pid)
+        peak = max(peak, (process.rss_bytes if process is not None else None) or 0)
         if runner.pause(_LOOK_S):
             said = "guard ended before the program did, which writes its profile at its end"
             raise Failure("interrupted", said, "guard profile --duration 30s -- COMMAND")

@@ -8,7 +8,7 @@ from typing import Any
 from supervisor import cgroup
 from supervisor.actions import forms, heap_report
 from supervisor.actions.task import Skip, Task
-from supervisor.analysis import folded
+from supervisor.analysis import folded, markdown
 from supervisor.proc_tree import PAGE_BYTES
 from supervisor.profilers import dotnet, gopprof, java, runner
 from supervisor.profilers.failure import Failure, no_headroom

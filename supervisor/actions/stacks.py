@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from supervisor.actions.task import Pass, Task
-from supervisor.profilers import lent, permission, pyspy, runner, unwinder
+from supervisor.profilers import agent, lent, permission, pyspy, runner, unwinder
 from supervisor.profilers.failure import Failure
 
 DEADLINE_S = 5.0
@@ -46,7 +46,8 @@ def take(task: Task) -> dict[str, Any]:
 def write(
     task: Task, threads: list[dict[str, Any]], *, nonblocking: bool, engine: str = "py-spy", **facts: Any
 ) -> None:
-    """Put `.stacks.json` in place."""
+    """Put `.stacks.json` in place, without guard's own thread in the target."""
+    threads = [each for each in threads if not any(agent.is_own(frame.get("filename")) for frame in each["frames"])]
     document = {
         "schema_version": 1,
         "run": task.spec["run"],

@@ -164,8 +164,8 @@ def _holders(holders: Mapping[str, Any]) -> list[str]:
             where = f", in {suspect['mapping']}" if suspect.get("mapping") else ""
             share = f" took {human_percent(suspect['share'])}" if suspect["share"] is not None else ""
             lines.append(_shown(f"suspect: {suspect['function']}{_place(suspect)}{share}{where}"))
-        told = folded.frame(lies, None) if lies else None
-        others = [each for each in holders["growth"]["functions"] if each["function"] != told]
+        shown = folded.frame(lies, None) if lies else None
+        others = [each for each in holders["growth"]["functions"] if each["function"] != shown]
         lines += _functions(word, {"functions": others}, suspect)
     elif suspect and suspect["function"]:
         share = f", {human_percent(suspect['share'])} of the growth" if suspect["share"] is not None else ""

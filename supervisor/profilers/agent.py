@@ -31,6 +31,12 @@ def ask(pid: int, request: str, timeout_s: float) -> dict[str, Any]:
     return answer
 
 
+def is_own(file: str | None) -> bool:
+    """Whether a frame's file is guard's own in the target: the agent's, not the target's."""
+    name = os.path.basename(file or "")
+    return name.startswith("_guard_") and name.endswith(".py")
+
+
 def exchange(link: socket.socket, pid: int, request: str) -> dict[str, Any]:
     """A request and its answer, a line each. Raises Failure: `agent-failed`, `target-gone`."""
     data = b""

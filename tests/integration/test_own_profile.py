@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from supervisor.analysis import formats
+from supervisor.analysis.markdown import read_block
 from tests.integration.driving import ROOT, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("described")]
@@ -119,6 +120,9 @@ def test_the_heap_of_a_bun_at_its_end(start: Callable[..., Any]) -> None:
     types = {each["function"] for each in told["profiles"]["heap-profile"]["top"]}
     assert types & {"string", "Object", "Array", "NativeExecutable", "(other types)"}, told
     (own,) = [path for path in told["files"] if path.endswith("heap-profile.bun.md")]
+    summary = Path(own.replace(".bun.md", ".md")).read_text()  # Bun leaves the elements of arrays out
+    assert "counts an array without its elements" in summary and read_block(summary)["data"]["rss_peak_bytes"] > 20e6
+    assert "; its process held up to " in summary
     assert formats.read(own).kind == "memory"
     assert "## Types" in Path(own.replace(".bun.md", ".md")).read_text()
 
