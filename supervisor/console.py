@@ -111,7 +111,7 @@ def _probe_recovered(event: Event) -> str:
 
 def _exited(event: Event) -> str:
     by = f" by {event['signal']}" if event.get("signal") else ""
-    peak = human_bytes(event["peak_bytes"])
+    peak = human_bytes(event["peak_bytes"]) if event["peak_bytes"] else "not seen"
     return f"■ {event['outcome']}{by}, code {event['code']}, after {human_duration(event['elapsed_s'])}; peak {peak}"
 
 

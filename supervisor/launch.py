@@ -80,15 +80,30 @@ def _kept(fd: int) -> int:
 
 
 class Target:
-    """A started target. `terminal` is the controlling one, or None without job control."""
+    """A started target. `terminal` is the controlling one, or None without job control.
 
-    __slots__ = ("command", "pid", "started_s", "terminal")
+    `forked_bytes`: what guard itself held as it forked, which the kernel counts as the target's largest size, too.
+    """
 
-    def __init__(self, pid: int, command: list[str], started_s: float, terminal: Terminal | None) -> None:
+    __slots__ = ("command", "forked_bytes", "pid", "started_s", "terminal")
+
+    def __init__(
+        self, pid: int, command: list[str], started_s: float, terminal: Terminal | None, forked_bytes: int = 0
+    ) -> None:
+        self.forked_bytes = forked_bytes
         self.pid = pid
         self.command = command
         self.started_s = started_s
         self.terminal = terminal
+
+
+def _own_bytes() -> int:
+    """This process's RSS; 0 when it can't be told."""
+    try:
+        with open("/proc/self/statm", "rb", buffering=0) as file:
+            return int((file.readall() or b"").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError, ValueError):
+        return 0
 
 
 def original_environment() -> dict[bytes, bytes]:
@@ -197,7 +212,7 @@ def start(
             terminal.give(terminal.group)
         number, _, step = report.decode().partition(" ")
         raise _explain(command[0], int(number), step, config)
-    return Target(pid, command, started_s, terminal)
+    return Target(pid, command, started_s, terminal, _own_bytes())
 
 
 def _outcome(pid: int, read_end: int) -> bytes:

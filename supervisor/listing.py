@@ -176,7 +176,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         ("> " if row.outcome == "guard-killed" else "") + human_duration(row.elapsed_s)
         if row.elapsed_s is not None
         else "?",
-        human_bytes(row.peak_bytes) if row.peak_bytes is not None else "?",
+        human_bytes(row.peak_bytes) if row.peak_bytes else "?",
         row.highest_state,
         str(row.evidence),
         visible(row.run),

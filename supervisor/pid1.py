@@ -29,6 +29,7 @@ _FROM_TERMINAL = frozenset((int(_signal.SIGTTIN), int(_signal.SIGTTOU)))
 _SLOW_STOPS = frozenset((int(_signal.SIGINT), int(_signal.SIGQUIT)))
 _SLOW_STOP_S = 600.0
 _PIPE_BYTES = 65536
+_RSS_SLACK_BYTES = 1 << 20  # the kernel counts pages by the batch
 _LONGEST_WAIT_S = 3600.0  # poll(2) takes no infinity
 _MOST_AT_ONCE = 1000  # children reaped before signals get their turn again
 
@@ -58,6 +59,11 @@ class Forwarded:
 def exit_code(status: int) -> int:
     """The shell's code for a wait status: the exit code, or 128+n for signal n."""
     return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
+def _own_largest(told_bytes: int, forked_bytes: int) -> int:
+    """A target's largest RSS; 0 where guard's own, which was counted before the exec, may be all of it."""
+    return told_bytes if told_bytes > forked_bytes + _RSS_SLACK_BYTES else 0
 
 
 class Init:
@@ -235,7 +241,7 @@ class Init:
                 self.status = status
                 self.stopped_from_outside |= time.monotonic() < self._maybe_until_s
                 self._look_at_keys()
-                self.largest_bytes = usage.ru_maxrss * 1024
+                self.largest_bytes = _own_largest(usage.ru_maxrss * 1024, self.target.forked_bytes)
                 self._leave_terminal(status)
             self.helpers.discard(pid)
             ended.append(Ended(pid, status))

@@ -330,9 +330,10 @@ def closing_lines(record: Mapping[str, Any], run_path: str | None) -> list[str]:
     if record.get("signal"):
         how += f" by {record['signal']}"
     reached = record["highest_state"]
+    peak = human_bytes(record["peak_bytes"]) if record["peak_bytes"] else "not seen"
     first = (
         f"guard: {how}, code {record['code']}, after {human_duration(record['elapsed_s'])}; "
-        f"peak {human_bytes(record['peak_bytes'])} of {human_bytes(record['limit_bytes'])}, highest state {reached}"
+        f"peak {peak} of {human_bytes(record['limit_bytes'])}, highest state {reached}"
     )
     evidence = [path for path in record["evidence"] if path.endswith(".md")]
     growth = [path for path in evidence if "growth" in path] or evidence

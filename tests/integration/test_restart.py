@@ -218,3 +218,11 @@ def test_retention_reaches_lives_that_are_shorter_than_its_time(start: Callable[
     run.process.send_signal(signal.SIGTERM)
     assert run.end() == 0
     assert 1 <= len(records(run)) <= 3
+
+
+def test_a_lifes_peak_is_its_own_not_guards_at_the_fork(start: Callable[..., Any]) -> None:
+    """The kernel counts what guard held as it forked as the target's; a later life is forked by a larger guard."""
+    run = start(["--restart", "on-failure", "--restart-max", "2"], ["sh", "-c", "exit 3"])
+    assert run.end() == 3
+    peaks = [record["peak_bytes"] for record in records(run)]
+    assert len(peaks) == 3 and max(peaks) < 5_000_000
