@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import IO, Any, Protocol
+from typing import IO, Any, NoReturn, Protocol
 
 from supervisor import libc
 from supervisor.errors import GuardError
@@ -79,9 +79,14 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """`inside` the budget by the whole interval, `over` it by the whole interval, `open` else; `-` without one."""
+        """`inside` the budget by the whole interval, `over` it by the whole interval, `open` else; `-` without one.
+
+        An interval of less than 95 % confidence decides nothing.
+        """
         if self.budget is None:
             return "-"
+        if self.coverage < CONFIDENCE:
+            return "open"
         if self.interval[1] <= self.budget:
             return "inside"
         return "over" if self.interval[0] > self.budget else "open"
@@ -186,15 +191,23 @@ class Processes:
         try:
             with tempfile.TemporaryFile(dir=self._scratch) as said:
                 line = self._line(way, profiles, fifo)
-                code, life_s, whole_s = _timed(line, read_end, said)
+                timed = _timed(line, read_end, said)
                 size = said.seek(0, os.SEEK_END)
                 said.seek(max(0, size - _TAIL))
                 tail = said.read()
         finally:
             os.close(read_end)
             os.unlink(fifo)
+        code, life_s, whole_s = timed
+        if life_s is None:
+            why, hint = _refusal(tail)
+            raise GuardError(
+                f"{self._command[0]} was not started ({way})",
+                why=why or f"guard ended with code {code}",
+                hint=hint or "guard doctor",
+            )
         if code and not self._failing:
-            words = [line for line in tail.decode("utf-8", "replace").splitlines() if line.strip() and line[0] != "{"]
+            words = _words(tail)
             raise GuardError(
                 f"{self._command[0]} ended with code {code} ({way})",
                 why=words[-1][:200] if words else "",
@@ -214,8 +227,24 @@ class Processes:
         return [*self._guard, *verb, "--profiles-dir", profiles, "--", *command]
 
 
-def _timed(line: list[str], life: int, said: IO[bytes]) -> tuple[int, float, float]:
-    """Run a line; its code, the life of the command in it and of the whole. Raises GuardError."""
+def _words(tail: bytes) -> list[str]:
+    """The lines for people in what was printed on stderr."""
+    return [line for line in tail.decode("utf-8", "replace").splitlines() if line.strip() and line[0] != "{"]
+
+
+def _refusal(tail: bytes) -> tuple[str, str]:
+    """Why guard didn't start a command, and what to type next, as it said on stderr; empty where it said nothing."""
+    words = _words(tail)
+    why = next((line for line in reversed(words) if line.startswith("guard: ")), "").removeprefix("guard: ")
+    hint = next((line for line in reversed(words) if line.startswith("  try: ")), "").removeprefix("  try: ")
+    return why[:200], hint[:200]
+
+
+def _timed(line: list[str], life: int, said: IO[bytes]) -> tuple[int, float | None, float]:
+    """Run a line; its code, the life of the command in it and of the whole. Raises GuardError.
+
+    A command that never began has no life: None.
+    """
     began_s = time.monotonic()
     try:
         process = subprocess.Popen(
@@ -232,13 +261,11 @@ def _timed(line: list[str], life: int, said: IO[bytes]) -> tuple[int, float, flo
     try:
         started_s, ended_s = _life(process, life)
         code = process.wait()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         _stop(process)
         raise
     gone_s = time.monotonic()
-    if started_s is None:
-        raise GuardError(f"{line[-1]} was not started", why=f"guard ended with code {code}", hint="guard doctor")
-    return code, (ended_s or gone_s) - started_s, gone_s - began_s
+    return code, None if started_s is None else (ended_s or gone_s) - started_s, gone_s - began_s
 
 
 def _life(process: subprocess.Popen[bytes], life: int) -> tuple[float | None, float | None]:
@@ -276,6 +303,12 @@ def _note(way: str, tail: bytes) -> dict[str, Any]:
 
 def _die_with_parent() -> None:
     libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def end_by(number: int, _frame: object = None) -> NoReturn:
+    """A signal's handler: ends by way of whoever has something to tidy up, and only once."""
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(128 + number)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MODES = {"smart": "", "dev": "development", "prod": "production", "ci": "ci", "critical": "critical"}
 FORMATS = (".md", ".folded", ".svg", ".speedscope.json", ".pb.gz")
+CPU_ONLY = ".pb.gz"
 PID_DURATION_S = 10.0
 _FINISH_S = 30.0  # for a worker to write what it has once its process is gone
 _TICK_S = 0.2
@@ -52,11 +53,22 @@ class Wish:
             raise UsageError(f"--mode {mode!r}: not accepted", why=f"it takes {', '.join(MODES)}")
         self.cpu, self.heap = (cpu, heap) if cpu or heap else (True, True)
         self.heap_asked = heap
+        if output is not None and not self.cpu and format_of(output) == CPU_ONLY:
+            raise UsageError(
+                f"--output {output!r}: a heap profile has no such form",
+                why=f"its forms are {', '.join(each for each in FORMATS if each != CPU_ONLY)}",
+                hint="guard profile --heap --output heap.md ...",
+            )
         self.mode = mode
         self.duration_s = duration_s
         self.output = None if output is None else checked_output(output)
         self.flags = flags
         self.as_json = as_json
+
+    @property
+    def delivered(self) -> str:
+        """The kind of profile that --output is for."""
+        return "cpu-profile" if self.cpu else "heap-profile"
 
     def heap_agent(self, given: str) -> str:
         """The agent for a command: beside a CPU profile the one that costs least, alone the one that tells most."""
@@ -167,8 +179,13 @@ def of_process(
     session = _Session(init, config, wish, place, pid, command, tell)
     session.begin(whole_life=False)
     session.follow_worker()
-    if session.outcome.failures:
-        raise session.outcome.failures[0]
+    failures, trouble = session.outcome.failures, session.outcome.trouble
+    if not failures:
+        return
+    if trouble is None or failures[0] is trouble:
+        raise failures[0]
+    first = failures[0]
+    raise GuardError(first.what, why=f"{first.why}; {trouble.what}", hint=first.hint, code=first.code)
 
 
 class Outcome:
@@ -346,19 +363,22 @@ class _Session:
     def _done(self) -> None:
         """The last worker ended: put the profile where it was wished for, and tell."""
         self._progress.end()
-        if self.wish.output is not None:
+        output = self.wish.output
+        if output is not None:
             try:
-                self.outcome.output = self._deliver(self.wish.output)
+                self.outcome.output = self._deliver(output)
             except OSError as error:
                 why = os.strerror(error.errno or 0)
-                self.outcome.trouble = GuardError(f"--output {self.wish.output} could not be written", why=why)
+                self.outcome.trouble = GuardError(f"--output {output} could not be written", why=why)
+            else:
+                if self.outcome.output is None:
+                    self.outcome.trouble = _undelivered(output, self.wish.delivered, self.outcome.results)
         self.place.discard()
         self._tell(self.outcome)
 
     def _deliver(self, output: str) -> str | None:
-        """Put the profile where --output says, in the format of its name."""
-        suffix = format_of(output) or ""
-        found = next((path for path in self.outcome.files if path.endswith(suffix)), None)
+        """Put the profile of the kind that was asked for where --output says, in the format of its name."""
+        found = to_deliver(self.outcome.results, self.wish.delivered, format_of(output) or "")
         if found is None:
             return None
         with open(found, "rb") as file:
@@ -366,3 +386,18 @@ class _Session:
         place = os.path.realpath(os.path.dirname(output))
         files.put_at(place, os.path.basename(output), data, self.config.evidence_mode)
         return output
+
+
+def to_deliver(results: dict[str, dict[str, Any]], kind: str, suffix: str) -> str | None:
+    """The file of this kind of profile in this format, where there is one; never one of another kind."""
+    result = results.get(kind, {})
+    paths = [path for path in result.get("paths", ()) if path.endswith(suffix)]
+    # What the runtime or another thread of it wrote (`.bun.md`, `-PID-TID.folded`) has a longer name.
+    return min(paths, key=len) if result.get("outcome") == "ok" and paths else None
+
+
+def _undelivered(output: str, kind: str, results: dict[str, dict[str, Any]]) -> GuardError:
+    came = results.get(kind, {}).get("outcome") == "ok"
+    why = f"the {kind} has no {format_of(output)}" if came else f"there is no {kind}"
+    stays = "; the file that is there is an older one" if os.path.exists(output) else ""
+    return GuardError(f"--output {output} was not written", why=why + stays)

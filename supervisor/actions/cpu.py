@@ -54,6 +54,11 @@ def _too_short() -> Failure:
     return Failure("ended-too-soon", said, "give the command more to do, or profile many runs in one process")
 
 
+def _too_brief() -> Failure:
+    said = "the duration ended before the profiler could attach, which takes some tenths of a second"
+    return Failure("duration-too-short", said, "guard profile --duration 10s ...")
+
+
 def once(pid: int, *, rate_hz: int, seconds: int) -> recorder.Piece:
     """One slice of a Python with nothing special about it. Raises Failure."""
     left = Samplers(ways.SAMPLERS[engine.PYTHON], recorder.Subject(pid), lambda told: None)
@@ -238,7 +243,7 @@ class Recording:
         if not self.tally.pieces:
             if self.failure is None:
                 hint = "guard profile --duration 10s --pid PID"
-                self.failure = Failure("interrupted", "guard ended it", hint) if self.interrupted else _too_short()
+                self.failure = Failure("interrupted", "guard ended it", hint) if self.interrupted else _too_brief()
             raise self.failure
         counts, rate, library = self._presented()
         facts = self._facts(sum(counts.values()), rate, library)

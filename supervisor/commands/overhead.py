@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import sys
 import tempfile
 from typing import Annotated
@@ -62,6 +63,9 @@ def _overhead(
         done += 1
 
     found: list[overhead.Block] = []
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, overhead.end_by)
     with tempfile.TemporaryDirectory(prefix="guard-overhead-") as scratch:
         executor = overhead.Processes(command, guard, scratch, failing=ignore_failure)
         progress.begin((runs + warmup) * len(ways), "overhead")

@@ -355,6 +355,7 @@ def test_the_demo_shows_its_markdown(profile: Callable[..., Profiling]) -> None:
         (["--adaptive", "--mode", "prod", "--demo"], "different things"),
         (["--output", "profile.xyz", "--demo"], ".speedscope.json"),
         (["--output", ".", "--demo"], "format"),
+        (["--heap", "--output", "heap.pb.gz", "--demo"], "a heap profile has no such form"),
         (["--duration", "soon", "--demo"], "--duration"),
         (["--duration", "-1s", "--demo"], "--duration"),
         (["--max-samples", "0", "--demo"], "--max-samples"),
@@ -372,6 +373,28 @@ def test_a_command_that_is_not_there_leaves_nothing(run_guard: Guard, tmp_path: 
     done = run_guard("profile", "--", "no-such-program", cwd=tmp_path)
     assert done.returncode == 127
     assert not list((tmp_path / "profiles").glob("*/*"))
+
+
+def test_an_output_that_is_not_written_is_told(run_guard: Guard, tmp_path: Path) -> None:
+    output = tmp_path / "baseline.md"
+    output.write_text("as it was")
+    done = run_guard(
+        "profile",
+        "--cpu",
+        "--duration",
+        "20ms",
+        "--output",
+        str(output),
+        "--",
+        "sh",
+        "-c",
+        "sleep 1; exit 3",
+        cwd=tmp_path,
+    )
+    said = done.stderr.decode()
+    assert done.returncode == 3 and output.read_text() == "as it was"
+    assert "duration-too-short: the duration ended" in said and "written to" not in said
+    assert f"--output {output} was not written: there is no cpu-profile; the file that is there is an older one" in said
 
 
 def test_a_place_that_can_t_be_used_is_told(busy: subprocess.Popen[bytes], run_guard: Guard, tmp_path: Path) -> None:
@@ -395,6 +418,36 @@ def test_overhead_measures_and_tells(run_guard: Guard, tmp_path: Path) -> None:
     assert all(0.01 < each["median_s"] < 30 for each in document["ways"])  # the start is seen late on a busy machine
     assert document["blocks"] == 2
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_overhead_that_is_ended_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    mark = tmp_path / "begun"
+    (tmp_path / "temporary").mkdir()
+    line = [
+        "overhead",
+        "--modes",
+        "watch",
+        "--",
+        "sh",
+        "-c",
+        f"echo $$ >{mark}.new; mv {mark}.new {mark}; exec sleep 1000",
+    ]
+    process = subprocess.Popen([*GUARD, *line], cwd=tmp_path, env={**os.environ, "TMPDIR": str(tmp_path / "temporary")})
+    deadline = time.monotonic() + PATIENCE_S
+    while not mark.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(number)
+    assert process.wait(PATIENCE_S) == 128 + number
+    assert not list((tmp_path / "temporary").iterdir())
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(mark.read_text()), 0)
+
+
+def test_overhead_tells_why_guard_refused(run_guard: Guard, tmp_path: Path) -> None:
+    line = ["overhead", "--runs", "1", "--warmup", "0", "--modes", "prod", "--", "sleep", "0.1"]
+    said = run_guard(*line, cwd=tmp_path, env={**os.environ, "GUARD_LOG_LEVEL": "bogus"}).stderr.decode()
+    assert "guard: sleep was not started (prod): GUARD_LOG_LEVEL='bogus' in the environment: not accepted" in said
 
 
 @pytest.mark.parametrize(

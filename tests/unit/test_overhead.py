@@ -53,6 +53,12 @@ def test_overhead_is_found_although_the_machine_drifts() -> None:
     assert (dev.rate_hz, dev.samples, watch.rate_hz) == (100, 500, None)
 
 
+def test_less_than_95_percent_confidence_decides_nothing() -> None:
+    for runs, verdict in ((1, "open"), (5, "open"), (6, "inside")):
+        _, rows = _measure({NONE: 1.0, "dev": 1.0}, runs)
+        assert rows[1].verdict == verdict
+
+
 def test_every_block_runs_each_way_once_in_an_order_of_its_own() -> None:
     executor, _ = _measure({NONE: 1.0, "watch": 1.0, "dev": 1.0}, 30)
     orders = {tuple(executor.calls[at : at + 3]) for at in range(0, len(executor.calls), 3)}
