@@ -22,6 +22,8 @@ from supervisor.workers import PROFILERS, Worker, Workers, lend, spec_of
 if TYPE_CHECKING:
     from supervisor.shipper import Shipper
 
+_ADDS = {"ptrace-refused": "SYS_PTRACE", "perf-refused": "PERFMON"}  # by a reason: the capability that lets it
+
 
 class Acting:
     """The actions of one run. `ending`: the run is over, nothing new starts."""
@@ -192,9 +194,9 @@ class Acting:
         """What this place refuses, said once, with what to add."""
         refused: list[dict[str, str]] = result.pop("refused", [])
         reason = result.get("reason", "")
-        if reason in ("ptrace-refused", "py-spy-missing"):
+        if reason in ("ptrace-refused", "perf-refused", "py-spy-missing"):
             fields = {"capability": reason.rpartition("-")[0], "reason": result.get("said", "")}
-            add = {"add": "SYS_PTRACE"} if reason == "ptrace-refused" else {}
+            add = {"add": _ADDS[reason]} if reason in _ADDS else {}
             refused = [*refused, {**fields, **add, "hint": result.get("hint", "")}]
         for fields in refused:
             if self._journal.once(f"capability {fields['capability']}"):

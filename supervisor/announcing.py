@@ -40,12 +40,13 @@ def announce(journal: Journal, init: Init, config: Config, moved: Moved) -> None
             _warn_of_unusable(journal, config)
     _begin(journal, config)
     facts = config.facts
+    pids = journal.subject.more.get("pids")
     journal.emit(
         "info", "run.started", run=journal.run, command=journal.command, pid=journal.subject.pid,
         guard_pid=os.getpid(), version=VERSION, environment=config.detected.name,
         environment_evidence=config.detected.evidence, limit_bytes=facts.limit_bytes,
         limit_source=facts.limit_source, thresholds=record.thresholds(config.levels), interval_s=config.interval,
-        evidence=journal.path,
+        evidence=journal.path, **({"pids": pids} if pids else {}),
     )  # fmt: skip
     if before is not None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterable
@@ -12,8 +13,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from supervisor import run
-from supervisor.commands import ctl, init, oomd_hook, postmortem, prune, report, runs, shared, top
+from supervisor import meant, run
+from supervisor.commands import ctl, init, mistaken, oomd_hook, postmortem, prune, report, runs, shared, top
 from supervisor.errors import GuardError, UsageError
 from supervisor.quickparse import switches
 from supervisor.settings import BY_NAME, SETTINGS
@@ -45,6 +46,7 @@ def main(arguments: list[str], mask: Iterable[int], environ: bytes | None) -> No
     if arguments[:1] not in (["run"], ["profile"]):  # those two become a target's init
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     try:
+        mistaken.check(arguments, [str(each.name) for each in app.registered_commands])
         app(args=arguments, prog_name="guard")
     except GuardError as error:
         run.fail(error)
@@ -127,12 +129,12 @@ def parse_run(
         raise UsageError("there is no command to run", hint=example)
     if "|" in command:
         where = command.index("|")
-        shell = " ".join(command[:where])
-        rest = " ".join(command[where + 1 :]) or "OTHER"
+        left, right = command[:where], command[where + 1 :]
         raise UsageError(
             "a | stands among the target's arguments",
             why="guard starts one command and no shell",
-            hint=f"guard {verb} -- sh -c '{shell} | {rest}'   (or, to watch a pipe's other end: guard watch | {rest})",
+            hint=f"guard {verb} -- {meant.in_a_shell(left, right)}   "
+            f"(or, to watch a pipe's other end: guard watch | {shlex.join(right) or 'OTHER'})",
         )
     return given, command
 
@@ -210,7 +212,7 @@ app.command("config", short_help="Show every setting and where it came from.")(
 app.command("watch", short_help="Watch processes that already run.")(
     with_settings(
         _watch,
-        argument("pids", Annotated[list[int] | None, typer.Argument(metavar="[PID]...", min=1)]),
+        argument("pids", Annotated[list[int] | None, typer.Argument(metavar="[PID]...", parser=shared.pid)]),
         groups_left_out=_WITHOUT_TARGET,
     )
 )
@@ -218,8 +220,11 @@ app.command("watch", short_help="Watch processes that already run.")(
 
 @app.command("doctor", short_help="Try what works on this machine.")
 def _doctor(
-    pid: Annotated[int | None, typer.Option("--pid", min=1, help="Try it on this process, too.")] = None,
+    pid: Annotated[
+        int | None, typer.Option("--pid", metavar="PID", parser=shared.pid, help="Try it on this process, too.")
+    ] = None,
     json_: shared.Json = False,
+    words: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
 ) -> None:
     """Try every capability for real, on a throw-away process and on --pid; say how to get what is refused.
 
@@ -227,6 +232,9 @@ def _doctor(
     """
     from supervisor.doctor import examine
 
+    if words:
+        hint = f"guard doctor --pid {shared.pid(words[0])}" if words[0].isdigit() else "guard doctor --pid PID"
+        raise UsageError(f"guard doctor takes no {words[0][:80]!r}", hint=hint)
     config = run.settle({}, _environ())
     report = examine.examine(pid, config.profiles_dir)
     typer.echo(json.dumps(examine.document(report), indent=1) if json_ else examine.text(report))

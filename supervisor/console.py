@@ -24,7 +24,7 @@ def _plain(event: Event) -> str:
     """An event without words of its own: its name and what it carries."""
     fields = []
     for key, value in event.items():
-        if key in ("timestamp", "level", "event") or value is None:
+        if key in ("timestamp", "level", "event") or value in (None, ""):
             continue
         if key.endswith("_bytes") and isinstance(value, int | float):
             fields.append(f"{key[:-6]} {human_bytes(value)}")
@@ -38,7 +38,8 @@ def _plain(event: Event) -> str:
 def _started(event: Event) -> str:
     levels = event["thresholds"].values()
     sizes = " / ".join(human_bytes(level["bytes"]) for level in levels)
-    who = f"process {event['pid']}" if event.get("pid") else "processes that were there"
+    pids = [event["pid"]] if event.get("pid") else event.get("pids", ())
+    who = f"{'process' if len(pids) == 1 else 'processes'} {', '.join(map(str, pids))}"
     return (
         f"▶ watches {who}: {sizes} of a limit of {human_bytes(event['limit_bytes'])} "
         f"({event['environment']}); evidence in {visible(str(event['evidence'] or 'the log only'))}"
@@ -56,8 +57,19 @@ def _state(event: Event) -> str:
     return words
 
 
+def _doing(event: Event) -> str:
+    """An action and what it is done to: a process, a command's program, the host that is told."""
+    if event.get("pid"):
+        return f"{event['action']} of {event['pid']}"
+    if event.get("program"):
+        return f"{event['action']} {visible(os.path.basename(str(event['program'])))}"
+    if event.get("url"):
+        return f"{event['action']} to {visible(str(event['url']).partition('://')[2].partition('/')[0])}"
+    return str(event["action"])
+
+
 def _action(event: Event) -> str:
-    return f"  {event['action']} of {event['pid']}: {visible(str(event['reason']))}"
+    return f"  {_doing(event)}: {visible(str(event['reason']))}"
 
 
 def beside_mapping(suspect: Mapping[str, Any]) -> str:
@@ -67,7 +79,7 @@ def beside_mapping(suspect: Mapping[str, Any]) -> str:
 
 
 def _finished(event: Event) -> str:
-    words = f"  {event['action']} of {event['pid']}: done in {human_duration(event['elapsed_s'])}"
+    words = f"  {_doing(event)}: done in {human_duration(event['elapsed_s'])}"
     suspect = event.get("suspect")
     if suspect and event.get("enough"):
         share = human_percent(suspect["share"])
@@ -85,11 +97,11 @@ def _finished(event: Event) -> str:
 def _failed(event: Event) -> str:
     hint = f"; try: {visible(str(event['hint']))}" if event.get("hint") else ""
     said = f" ({visible(str(event['said']))})" if event.get("said") else ""
-    return f"  {event['action']} of {event['pid']}: failed, {visible(str(event['reason']))}{said}{hint}"
+    return f"  {_doing(event)}: failed, {visible(str(event['reason']))}{said}{hint}"
 
 
 def _skipped(event: Event) -> str:
-    return f"  {event['action']} of {event['pid']}: skipped, {visible(str(event['reason']))}"
+    return f"  {_doing(event)}: skipped, {visible(str(event['reason']))}"
 
 
 def _fired(event: Event) -> str:
@@ -121,6 +133,11 @@ def _forwarded(event: Event) -> str:
     return f"  {event['signal']} forwarded{sent} to the {event['to']}{times}"
 
 
+def _kept(event: Event) -> str:
+    ends = "; watching ends" if event["signal"] in ("SIGINT", "SIGQUIT", "SIGTERM", "SIGHUP") else ""
+    return f"  {event['signal']} came to guard{ends}; nothing was sent to what it watches"
+
+
 def _adjusted(event: Event) -> str:
     return f"  {event['setting']} {event['from']} → {event['to']}: {visible(str(event['reason']))}"
 
@@ -138,5 +155,6 @@ _WORDS: dict[str, Callable[[Event], str]] = {
     "probe.failed": _probe_failed,
     "probe.recovered": _probe_recovered,
     "signal.forwarded": _forwarded,
+    "signal.kept": _kept,
     "config.adjusted": _adjusted,
 }

@@ -1,4 +1,4 @@
-"""Forwarded signals in the log: each is told, a flood of one is a line a second and a last one at the end."""
+"""Signals in the log, forwarded or kept: each is told, a flood of one is a line a second and a last one at the end."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class _Flood:
 
 
 class Floods:
-    """Tells by `emit(level, event, **fields)`; `to`: whom signals are forwarded to."""
+    """Tells by `emit(level, event, **fields)`; `to`: whom signals are forwarded to, None where none is sent on."""
 
-    def __init__(self, emit: Callable[..., None], to: str) -> None:
+    def __init__(self, emit: Callable[..., None], to: str | None) -> None:
         self._emit = emit
         self._to = to
         self._floods: dict[int, _Flood] = {}
@@ -48,6 +48,9 @@ class Floods:
             return
         entry, count = flood.entry, flood.count
         flood.told_s, flood.count = now_s, 0
+        if self._to is None:
+            self._emit("info", "signal.kept", signal=signal_name(entry.signal), count=count)
+            return
         name = signal_name(entry.sent) if entry.sent else "dropped"
         fields: dict[str, Any] = {"signal": signal_name(entry.signal), "sent": name, "count": count, "to": self._to}
         if entry.error is not None:

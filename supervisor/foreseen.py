@@ -18,8 +18,10 @@ def foreseen(config: Config, environ: Mapping[str, str]) -> list[dict[str, Any]]
     for name in _HOOKS:
         command = getattr(config, name.replace("-", "_"))
         if command and not _is_program(command[0], config.directory, environ.get("PATH", os.defpath)):
+            from supervisor import meant
+
             reason = f"there is no program {command[0]} here, now"
-            found.append({"setting": name, "reason": reason, "hint": f"command -v {command[0]}"})
+            found.append({"setting": name, "reason": reason, "hint": meant.look_at(command[0])})
     target = parse(config.ship) if config.ship is not None else None
     if target is not None and target.kind == "directory" and not os.path.isdir(target.path):
         reason = f"there is no directory {target.path} now"

@@ -8,6 +8,7 @@ from typing import Any
 
 from supervisor import config as configs
 from supervisor import run
+from supervisor.announcing import nearest
 from supervisor.quantities import human_bytes, human_duration, human_percent
 from supervisor.settings import BY_NAME, PRESETS, SETTINGS
 
@@ -102,7 +103,8 @@ def text(shown: dict[str, Any]) -> str:
     for change in shown["adjusted"]:
         lines.append(f"\nadjusted: {change['setting']} {change['from']} → {change['to']}: {change['reason']}")
     for name in shown["unknown"]:
-        lines.append(f"\nunknown: {name} isn't a setting of guard's")
+        near = nearest(name)
+        lines.append(f"\nunknown: {name} isn't a setting of guard's{f'; the nearest is {near}' if near else ''}")
     for name in shown["ignored"]:
         lines.append(f"\nignored: {name}, since another guard runs above this one")
     for name in shown["distrusted"]:

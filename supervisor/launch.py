@@ -211,7 +211,7 @@ def start(
         if terminal is not None and terminal.foreground:
             terminal.give(terminal.group)
         number, _, step = report.decode().partition(" ")
-        raise _explain(command[0], int(number), step, config)
+        _explain(command, int(number), step, config, environment)
     return Target(pid, command, started_s, terminal, _own_bytes())
 
 
@@ -290,21 +290,27 @@ def _candidates(name: bytes, environment: dict[bytes, bytes]) -> list[bytes]:
     return [os.path.join(folder or b".", name) for folder in path.split(b":")]
 
 
-def _explain(name: str, number: int, step: str, config: Config) -> NoReturn:
-    why = os.strerror(number)
+def _explain(command: list[str], number: int, step: str, config: Config, environment: dict[bytes, bytes]) -> NoReturn:
+    from supervisor import meant
+
+    name, why = command[0], os.strerror(number)
     if step == "chdir" and config.chdir is None:
         raise GuardError("the directory guard was started in", why=why, hint="start it in one that lasts")
     if step == "chdir":
         raise GuardError(f"--chdir {config.chdir}", why=why, hint="name a directory that exists")
+    path = os.fsdecode(environment.get(b"PATH", DEFAULT_PATH))
+    likely = meant.instead_of(command, path, config.chdir or ".")
     if number in (errno.ENOENT, errno.ENOTDIR):
         where = why if "/" in name else "not found on PATH"
         if "/" in name and os.path.exists(name):
             where = "the interpreter that its first line names was not found"
-        hint = f"command -v {name}" if "/" not in name else f"ls -l {name}"
+        hint = likely or meant.look_at(name)
         raise GuardError(f"{name}: {where}", hint=hint, code=EXIT_NOT_FOUND)
     if number == errno.EACCES and os.path.isdir(name):
         raise GuardError(f"{name} is a directory", hint="name a program in it", code=EXIT_NOT_EXECUTABLE)
-    hint = f"chmod +x {name}" if number == errno.EACCES and "/" in name else f"ls -l {name}"
+    hint = meant.executable(name) if number == errno.EACCES and "/" in name else meant.look_at(name)
+    if number == errno.EACCES and likely:
+        hint = likely
     raise GuardError(f"{name} can't be executed", why=why, hint=hint, code=EXIT_NOT_EXECUTABLE)
 
 

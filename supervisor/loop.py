@@ -57,7 +57,8 @@ class Watch:
         self.config = config
         self.roots = roots
         self.lives = lives
-        subject = record.Subject(command, init.target.pid if init.target is not None else None)
+        watched = {"pids": list(roots)} if roots is not None else None
+        subject = record.Subject(command, init.target.pid if init.target is not None else None, watched)
         self.journal = Journal(init, config, subject, lives)
         if lives is not None:
             lives.follow(self.journal)
@@ -74,7 +75,7 @@ class Watch:
         self.resources, self.prober = self._for_triggers()
         self.noticed = self._first_known()
         self.wakeups = Wakeups(init.poller, config.facts.place)
-        self.floods = Floods(self.journal.emit, config.forward)
+        self.floods = Floods(self.journal.emit, config.forward if roots is None else None)
         self.serving = Serving(self)
         self.finishing = Finish(self)
         own_parts = (
@@ -329,7 +330,7 @@ class Watch:
         change = self.lives.changed() if self.lives is not None else None
         if change is not None and self.lives is not None and not self.lives.ended_for:
             self.journal.emit("info", "reload.triggered", **change)
-            self.end_life("reload", f"{change['count']} files changed")
+            self.end_life("reload", f"{change['count']} file{'s' if change['count'] != 1 else ''} changed")
 
     def _state_changed(self, fields: Mapping[str, Any]) -> None:
         if fields.get("guilty_pid"):

@@ -28,13 +28,21 @@ class Pruned:
     kept_bytes: int
     profiles: int
     live: int
+    there: bool = True
 
 
-def prune(root: str, keep_runs: int, keep_age_s: float, keep_bytes: int, *, dry_run: bool) -> Pruned:
-    """Remove what is too much below a profiles directory. Raises UsageError when it can't be opened."""
+def prune(
+    root: str, keep_runs: int, keep_age_s: float, keep_bytes: int, *, dry_run: bool, may_be_absent: bool = False
+) -> Pruned:
+    """Remove what is too much below a profiles directory. Raises UsageError when it can't be opened.
+
+    `may_be_absent`: nobody named it, so where there is none yet there is nothing to do.
+    """
     try:
         place = retention.Place(root)
     except OSError as error:
+        if may_be_absent and not os.path.lexists(root):
+            return Pruned(root, dry_run, (), (), 0, 0, 0, 0, there=False)
         why = "it is a link, and guard follows none" if os.path.islink(root) else os.strerror(error.errno or 0)
         raise UsageError(
             f"the profiles directory {root} can't be opened", why=why, hint="guard prune --profiles-dir DIR"
@@ -74,6 +82,8 @@ def document(done: Pruned) -> dict[str, Any]:
 
 def text(done: Pruned) -> str:
     """For people."""
+    if not done.there:
+        return f"nothing to prune: there is no {visible(done.root)} yet"
     lines = [f"  {visible(run)}  {human_bytes(size)}" for run, size in done.removed[:_MOST_SHOWN]]
     if len(done.removed) > _MOST_SHOWN:
         lines.append(f"  and {len(done.removed) - _MOST_SHOWN} more")

@@ -47,6 +47,7 @@ class Reacting:
         self._waiting: deque[tuple[Reaction, dict[str, Any]]] = deque()
         self._known: dict[str, Any] = {}  # the last figures of the run
         self._pushed: str | None = None  # the profile that is being pushed
+        self._what: dict[str, dict[str, str]] = {}  # by kind: the program or the masked URL of the last one
         if config.notify is not None and journal.life == 1 and self._spooled():
             self._waiting.append((Reaction("notify", "ok", "messages that an earlier run left"), {}))
 
@@ -124,6 +125,7 @@ class Reacting:
             self._tell("warning", "failed", reaction, reason=why, said=why, tried="start of a worker", **what,
                        hint="ulimit -n -u")  # fmt: skip
             return
+        self._what[start.kind] = what
         self._tell("info", "started", reaction, reason=reaction.reason, **what)
 
     def _tell(self, level: str, how: str, reaction: Reaction, **fields: Any) -> None:
@@ -137,10 +139,12 @@ class Reacting:
         pushed = self._pushed if start.kind == "pyroscope" else None
         reaction = Reaction(start.kind, start.state, start.reason, path=pushed)
         result.pop("paths", None)
+        result = {**self._what.get(start.kind, {}), **result}
         if outcome == "ok":
             self._tell("info", "finished", reaction, elapsed_s=elapsed_s, **result)
         elif result.get("reason") == "interrupted":
-            self._tell("warning", "skipped", reaction, reason=_LATE[start.kind], elapsed_s=elapsed_s)
+            self._tell("warning", "skipped", reaction, reason=_LATE[start.kind], elapsed_s=elapsed_s,
+                       **self._what.get(start.kind, {}))  # fmt: skip
         else:
             self._tell("warning", "failed", reaction, tried=f"{start.kind} for {elapsed_s} s", elapsed_s=elapsed_s,
                        **result)  # fmt: skip

@@ -10,7 +10,7 @@ import subprocess
 import time
 from typing import Any
 
-from supervisor import libc
+from supervisor import libc, meant
 from supervisor.actions.task import Task
 from supervisor.profilers.failure import Failure
 
@@ -41,7 +41,7 @@ def take(task: Task) -> dict[str, Any]:
             cwd=task.spec["cwd"], process_group=0, preexec_fn=prepare,  # noqa: PLW1509 - one thread
         )  # fmt: skip
     except OSError as error:
-        raise Failure("hook-not-started", f"{command[0]}: {error.strerror}", f"command -v {command[0]}") from None
+        raise Failure("hook-not-started", f"{command[0]}: {error.strerror}", meant.look_at(command[0])) from None
     assert process.stdout is not None
     output = _Tail(process.stdout.fileno())
     until_s = time.monotonic() + timeout_s

@@ -24,7 +24,13 @@ def _ctl(
         ),
     ],
     pid: Annotated[
-        int | None, typer.Option("--pid", min=1, help="This process of the tree, instead of the one that grows most.")
+        int | None,
+        typer.Option(
+            "--pid",
+            metavar="PID",
+            parser=shared.pid,
+            help="This process of the tree, instead of the one that grows most.",
+        ),
     ] = None,
     duration: Annotated[
         str | None, typer.Option(metavar="TIME", help="How long to profile: 5s, 500ms; up to 10min.")

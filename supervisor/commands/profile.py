@@ -46,7 +46,12 @@ def add(app: typer.Typer) -> None:
 
     argument = cli.argument
     own = [
-        argument("pid", Annotated[int | None, typer.Option("--pid", min=1, help="A process that runs already.")]),
+        argument(
+            "pid",
+            Annotated[
+                int | None, typer.Option("--pid", metavar="PID", parser=shared.pid, help="A process that runs already.")
+            ],
+        ),
         argument("demo", flag("Profile a small program that is part of guard and show the result.", "--demo"), False),
         argument("cpu", flag("A CPU profile: what is busy.", "--cpu"), False),
         argument("heap", flag("A heap profile: what holds memory. Without --cpu and --heap: both.", "--heap"), False),

@@ -35,7 +35,8 @@ def _prune(
 
     given = {"keep-runs": keep_runs, "keep-age": keep_age, "keep-bytes": keep_bytes}
     runs, age_s, size = (evidence.setting(name, text, os.environ) for name, text in given.items())
-    done = pruning.prune(shared.root(profiles_dir), runs, age_s, size, dry_run=dry_run)
+    root = shared.root(profiles_dir)
+    done = pruning.prune(root, runs, age_s, size, dry_run=dry_run, may_be_absent=profiles_dir is None)
     shared.show(pruning.document(done)) if json_ else shared.say(pruning.text(done))
     if done.not_removed:
         raise typer.Exit(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from typing import Annotated, Any
 
 import typer
@@ -34,3 +35,14 @@ def show(document: Any) -> None:
 def say(text: str) -> None:
     """Text for people; what the terminal's encoding doesn't have is escaped."""
     typer.echo(text.encode("utf-8", "backslashreplace"))
+
+
+def pid(text: str) -> int:
+    """A process's number. Raises UsageError, with guard's own words instead of the parser's."""
+    from supervisor.errors import UsageError
+
+    if text.isascii() and text.isdigit() and 0 < len(text) < 10 and int(text) > 0:
+        return int(text)
+    shown = text if len(text) <= 80 else text[:77] + "..."
+    hint = f"pgrep -af {shlex.quote(text)}" if 0 < len(text) <= 80 and text[0].isalpha() else "ps -e"
+    raise UsageError(f"{shown!r} is no PID", why="it takes the number of a process that runs", hint=hint)

@@ -88,7 +88,7 @@ def _with_end(known: Known, outcome: str, code: int | None, by: str | None, oom_
     if outcome == "exited":
         return _exited(known, code, oom_kills, source)
     if outcome == "stopped":
-        order = known.last_event("signal.forwarded")
+        order = known.last_event("signal.forwarded", "signal.kept")
         name = text(order.fields.get("signal")) if order is not None else None
         told = f"guard was told to by {name}" if name else "guard was told to"
         how = f" by {by}" if by else f" with code {code}" if code is not None else ""

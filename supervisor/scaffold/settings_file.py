@@ -62,8 +62,9 @@ def render(chosen: Mapping[str, Entry]) -> str:
         if setting.group != group:
             group = setting.group
             lines += ["", f"# --- {group} ---"]
-        lines += ["", f"# {setting.help}", *_about(setting)]
-        lines += list(_set(setting, chosen)) or [f"#{variable(setting)}={default(setting)}"]
+        own = list(_set(setting, chosen))
+        lines += ["", f"# {setting.help}", *_about(setting, is_set=bool(own))]
+        lines += own or [f"#{variable(setting)}={default(setting)}"]
     return "\n".join(lines) + "\n"
 
 
@@ -106,7 +107,7 @@ def written(setting: Setting, value: Any) -> str:
     return shlex.quote(str(value))
 
 
-def _about(setting: Setting) -> Iterator[str]:
+def _about(setting: Setting, *, is_set: bool) -> Iterator[str]:
     """A comment line: what is accepted, and what other environments have."""
     parts = []
     if setting.choices:
@@ -118,7 +119,7 @@ def _about(setting: Setting) -> Iterator[str]:
     if setting.default is PRESET:
         other = [f"{name} {written(setting, PRESETS[name].values[setting.name])}" for name in ENVIRONMENTS[1:]]
         parts.append(f"Elsewhere: {', '.join(other)}.")
-    elif setting.default is None or setting.default == ():
+    elif (setting.default is None or setting.default == ()) and not is_set:
         parts.append("Not set; this is an example.")
     if parts:
         yield f"# {' '.join(parts)}"

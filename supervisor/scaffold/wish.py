@@ -6,7 +6,7 @@ import json
 import shlex
 from dataclasses import dataclass
 
-from supervisor import quantities
+from supervisor import meant, quantities
 from supervisor.analysis.text import visible
 from supervisor.errors import UsageError
 
@@ -67,10 +67,17 @@ def command_of(text: str) -> tuple[str, ...]:
         )
     try:
         words = tuple(shlex.split(text))
+        in_a_shell = meant.operators(text)
     except ValueError as error:
         raise UsageError(f"--command {text[:80]!r}: not accepted", why=str(error).lower()) from None
     if not words or not words[0]:
         raise UsageError("--command is empty", hint='guard init --command "python app.py" ...')
+    if in_a_shell:
+        raise UsageError(
+            f"--command {text[:80]!r}: not accepted",
+            why="guard starts one command and no shell",
+            hint=f"guard init --command {shlex.quote(shlex.join(['sh', '-c', text]))} ...",
+        )
     return words
 
 

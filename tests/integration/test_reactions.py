@@ -28,7 +28,8 @@ def python(program: str) -> list[str]:
 def test_a_hook_is_told_the_facts_and_runs_where_guard_was_started(start: Callable[..., Any], tmp_path: Path) -> None:
     tell = "import os, json; print(json.dumps({k: v for k, v in os.environ.items() if k.startswith('GUARD_')}), file=open('told', 'w'))"  # noqa: E501
     run = start([*LEVELS, "--on-critical", shlex.join(python(tell))], python(GROWS), stdin=-1)
-    run.wait_for("action.finished", action="hook", state="critical")
+    done = run.wait_for("action.finished", action="hook", state="critical")
+    assert done["program"] == sys.executable
     told = json.loads((tmp_path / "told").read_text())
     run.process.stdin.close()
     assert run.end() == 0

@@ -201,6 +201,9 @@ def test_a_signal_ends_the_watching_only(
     run.process.send_signal(number)
     assert run.end() == 0
     assert run.record["outcome"] == "stopped"
+    assert run.record["pids"] == run.wait_for("run.started")["pids"] == [there.pid]
+    named = [(event["event"], event["signal"]) for event in run.events if event["event"].startswith("signal.")]
+    assert named == [("signal.kept", number.name)]
     assert run.evidence("*-warning-growth.md")
     assert status(there.pid)["TracerPid"] == "0"
     there.tell("grow 1")

@@ -23,7 +23,7 @@ def test_a_change_of_state() -> None:
 
 
 def test_an_event_without_words_of_its_own() -> None:
-    event = {**HEAD, "level": "error", "event": "a.b", "x_bytes": 2000, "y_s": 0.5, "z": None}
+    event = {**HEAD, "level": "error", "event": "a.b", "x_bytes": 2000, "y_s": 0.5, "z": None, "reason": ""}
     assert line(event) == "guard error: a.b x 2 kB · y 500 ms"
 
 
@@ -77,6 +77,27 @@ def test_an_event_without_words_of_its_own() -> None:
             "guard   SIGTERM forwarded as SIGQUIT to the group 2 times",
         ),
         (
+            {"event": "signal.kept", "signal": "SIGINT", "count": 1},
+            "guard   SIGINT came to guard; watching ends; nothing was sent to what it watches",
+        ),
+        (
+            {"event": "signal.kept", "signal": "SIGUSR1", "count": 1},
+            "guard   SIGUSR1 came to guard; nothing was sent to what it watches",
+        ),
+        (
+            {"event": "action.started", "action": "hook", "pid": None, "program": "/opt/page\x1b", "reason": "r"},
+            "guard   hook page\\x1b: r",
+        ),
+        (
+            {"event": "action.finished", "action": "notify", "pid": None, "url": "https://ntfy.sh/***",
+             "elapsed_s": 0.422},
+            "guard   notify to ntfy.sh: done in 422 ms",
+        ),
+        (
+            {"event": "action.failed", "action": "hook", "pid": None, "program": "x", "reason": "deadline"},
+            "guard   hook x: failed, deadline",
+        ),
+        (
             {"event": "run.exited", "outcome": "signalled", "signal": "SIGKILL", "code": 137, "elapsed_s": 5,
              "peak_bytes": 10**6},
             "guard ■ signalled by SIGKILL, code 137, after 5 s; peak 1 MB",
@@ -85,6 +106,15 @@ def test_an_event_without_words_of_its_own() -> None:
 )  # fmt: skip
 def test_short_lines(event: dict[str, Any], shown: str) -> None:
     assert line({**HEAD, **event}) == shown
+
+
+@pytest.mark.parametrize(
+    ("who", "shown"),
+    [({"pid": 7}, "process 7"), ({"pid": None, "pids": [8]}, "process 8"), ({"pids": [8, 9]}, "processes 8, 9")],
+)
+def test_who_is_watched(who: dict[str, Any], shown: str) -> None:
+    fields = {"thresholds": {}, "limit_bytes": 10**9, "environment": "ci", "evidence": None}
+    assert f"watches {shown}: " in line({**HEAD, "event": "run.started", **fields, **who})
 
 
 def test_bidi_marks_are_shown_not_obeyed() -> None:

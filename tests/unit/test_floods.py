@@ -9,9 +9,9 @@ from supervisor.floods import Floods
 from supervisor.pid1 import Forwarded
 
 
-def told(*history: tuple[float, Forwarded | None]) -> list[dict[str, Any]]:
+def told(*history: tuple[float, Forwarded | None], to: str | None = "group") -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = []
-    floods = Floods(lambda level, name, **fields: lines.append({"level": level, "event": name, **fields}), "group")
+    floods = Floods(lambda level, name, **fields: lines.append({"level": level, "event": name, **fields}), to)
     for now_s, entry in history:
         if entry is None:
             floods.tell(now_s)
@@ -45,3 +45,8 @@ def test_what_was_not_told_is_told_when_its_second_has_passed() -> None:
 def test_a_refusal_is_an_error_with_its_reason() -> None:
     (line,) = told((0.0, Forwarded(15, 15, 1, errno.EPERM)))
     assert (line["level"], line["event"], line["reason"]) == ("error", "signal.failed", "Operation not permitted")
+
+
+def test_of_a_watch_a_signal_is_told_as_kept() -> None:
+    lines = told((0.0, Forwarded(2, 2, 1, None)), to=None)
+    assert lines == [{"level": "info", "event": "signal.kept", "signal": "SIGINT", "count": 1}]

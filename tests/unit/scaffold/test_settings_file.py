@@ -85,3 +85,16 @@ def test_a_shell_reads_the_file_as_guard_does(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     entries = envfile.parse(whole.encode(), "whole")
     assert done.stdout.splitlines() == [entries[name].value for name in names]
+
+
+def test_what_is_set_is_called_no_example() -> None:
+    text = settings_file.render(envfile.parse(b"GUARD_CPU_THRESHOLD=80%\n", "made"))
+    about = text[: text.index("\nGUARD_CPU_THRESHOLD=80%")].splitlines()
+    assert "example" not in "".join(about[about.index("") :][-2:]) and "this is an example" in text
+
+
+def test_each_group_stands_in_one_place() -> None:
+    """`guard config`, docs/settings.md and the file have a heading where the group changes."""
+    groups = [setting.group for setting in SETTINGS]
+    changes = [group for before, group in zip(["", *groups], groups, strict=False) if before != group]
+    assert len(changes) == len(set(changes))
