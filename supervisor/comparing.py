@@ -129,11 +129,14 @@ def _execute(wish: Wish, environ: Mapping[str, str]) -> int:
 
 def run(wish: Wish, environ: Mapping[str, str]) -> Comparison:
     """The comparison that is wished for. Raises UsageError."""
-    root = ""
-    if wish.profiles_dir is not None or profiles.needs_root(wish.baseline) or profiles.needs_root(wish.current):
+
+    def where() -> str:
         from supervisor import evidence
 
-        root = evidence.profiles_root(wish.profiles_dir, environ)
+        return evidence.profiles_root(wish.profiles_dir, environ)
+
+    asked = wish.profiles_dir is not None or profiles.needs_root(wish.baseline) or profiles.needs_root(wish.current)
+    root = where() if asked else ""
     notes: tuple[list[str], list[str]] = [], []
     baseline_paths = _baseline(wish.baseline, root, notes[0])
     other = profiles.Baseline(baseline_paths) if any(map(_is_chosen, wish.current or ["latest"])) else None
@@ -142,8 +145,11 @@ def run(wish: Wish, environ: Mapping[str, str]) -> Comparison:
     ]
     keep = wish.output is not None and REPORTS[suffix(wish.output)] == "HTML"
     sides = read_sides(list(dict.fromkeys(baseline_paths)), list(dict.fromkeys(current_paths)), keep)
+    for reading in (*sides[0], *sides[1]):
+        if keep and not reading.stacks:
+            _borrow(reading, where())
     try:
-        alike.without_library(sides, lambda reading: _with_stacks([reading]))
+        alike.without_library(sides, lambda reading: _with_stacks([reading], where()))
     except alike.UnlikeError as error:
         hint = "take the .folded of that profile; guard profile --output FILE.md makes a new one"
         raise UsageError("these profiles can't be compared", why=str(error), hint=hint) from None
@@ -152,7 +158,7 @@ def run(wish: Wish, environ: Mapping[str, str]) -> Comparison:
     sides[1][0].notes += _in_common(baseline_paths, current_paths, sides)
 
     def stacks() -> tuple[Counts, Counts] | None:
-        pairs = [_with_stacks(side) for side in sides]
+        pairs = [_with_stacks(side, where()) for side in sides]
         return (pairs[0], pairs[1]) if pairs[0] and pairs[1] else None
 
     try:
@@ -274,20 +280,21 @@ def read(path: str, keep: bool = False, shared: Shared | None = None) -> Reading
         found = formats.read(path, keep=keep, shared=shared)
     except OSError as error:
         raise UsageError(f"{path} can't be read", why=os.strerror(error.errno or 0), hint=f"ls -l {path}") from None
-    if keep and not found.stacks:
-        _borrow(found)
     return found
 
 
-def _borrow(found: Reading) -> None:
-    """Stacks for a Markdown profile from folded ones of the same profile: beside it, or in its run's folder."""
+def _borrow(found: Reading, root: str) -> None:
+    """Stacks for a Markdown profile from folded ones of the same profile: beside it, or in its run's folder.
+
+    That is looked for below the file's own folder and in the profiles directory `root`.
+    """
     import glob
 
     candidates = [formats.stem(found.origin) + ".folded"]
     if found.run and "/" not in found.run:
         # `guard profile --output profiles/baseline.md` puts one file there and all of them below the run.
-        above = glob.escape(os.path.dirname(os.path.abspath(found.origin)))
-        candidates += sorted(glob.glob(f"{above}/*/{glob.escape(found.run)}/*.folded"))
+        for above in (os.path.dirname(os.path.abspath(found.origin)), root):
+            candidates += sorted(glob.glob(f"{glob.escape(above)}/*/{glob.escape(found.run)}/*.folded"))
     for path in candidates:
         if path == found.origin or not os.path.isfile(path):
             continue
@@ -300,8 +307,8 @@ def _borrow(found: Reading) -> None:
             return
 
 
-def _with_stacks(side: list[Reading]) -> Counts:
-    """The stacks of a side together, read again where they weren't kept; empty where there are none."""
+def _with_stacks(side: list[Reading], root: str) -> Counts:
+    """The stacks of a side together, read again or borrowed where they weren't kept; empty where there are none."""
     together: Counts = {}
     for reading in side:
         if reading.stacks is None and os.path.isfile(reading.origin):
@@ -310,6 +317,8 @@ def _with_stacks(side: list[Reading]) -> Counts:
                 reading.stacks, reading.stacks_left_out = again.stacks, again.stacks_left_out
             except (FormatError, UsageError):
                 return {}
+            if not reading.stacks:
+                _borrow(reading, root)
         if not reading.stacks:
             return {}
         if len(side) == 1:

@@ -86,9 +86,13 @@ def test_reports(run_guard: Guard, place: Path, name: str, start: str) -> None:
 def test_a_baseline_in_markdown_takes_its_stacks_from_its_run(run_guard: Guard, place: Path) -> None:
     done = run_guard("profile", "--demo", "--cpu", "--output", "profiles/baseline.md", cwd=place, env=CLEAN)
     assert done.returncode == 0, done.stderr
-    options = ["--baseline", "profiles/baseline.md", "--current", "latest", "--output", "r.html"]
-    assert run_guard("compare", *options, cwd=place, env=CLEAN).returncode == 0
-    assert (place / "r.html").read_text().count("<svg") == 2
+    (place / "kept").mkdir()
+    (place / "kept/1.md").write_bytes((place / "profiles/baseline.md").read_bytes())
+    for baseline in ("profiles/baseline.md", "kept/1.md"):
+        options = ["--baseline", baseline, "--current", "latest", "--output", "r.html"]
+        assert run_guard("compare", *options, cwd=place, env=CLEAN).returncode == 0
+        assert (place / "r.html").read_text().count("<svg") == 2
+        os.unlink(place / "r.html")
 
 
 def test_json(run_guard: Guard, place: Path) -> None:

@@ -313,11 +313,13 @@ def test_the_workflow_finds_a_regression(init: Init, tmp_path: Path, slower: boo
         "GITHUB_WORKSPACE": str(place),
     }
     codes = {}
+    rounds = "1 2 3 4 5 6 7 8"  # for a regression as large as this one fewer are enough
+    assert rounds in str(steps)
     for step in steps:
         if "run" not in step or step["name"] == "Install":
             continue
         done = subprocess.run(
-            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
+            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"].replace(rounds, "1 2 3 4 5")],
             cwd=place / step.get("working-directory", "."),
             env=environment,
             capture_output=True,
@@ -328,6 +330,7 @@ def test_the_workflow_finds_a_regression(init: Init, tmp_path: Path, slower: boo
         said = done.stdout + done.stderr
         assert done.returncode == 0 or step["name"] == "Compare", said
     assert codes["Compare"] == (1 if slower else 0), said
+    assert (place / "reports" / "comparison.html").read_text().count("<svg") == 2  # the stacks are found, too
     assert len(codes) == 3
     assert "handle" in (place / "reports" / "comparison.html").read_text()
     assert "handle" in (tmp_path / "summary.md").read_text()
