@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import gc
 import sys
+from _functools import partial
 from _random import Random
+from itertools import chain as chained
+from itertools import compress, islice, repeat
+from operator import is_, is_not, lt
 from time import monotonic, sleep
 
 import _guard_census as counting
@@ -25,6 +29,8 @@ _STALL_S = 0.15
 _MOST_SITES = 3000
 _LOTS = Random()
 _STEP = 2.0**-20
+_MOST_TUPLES = 4
+_OWN_LISTS = 2
 _FUNCTION = type(lambda: None)
 _FRAME = type(sys._getframe())
 _dictoffset = type.__dict__["__dictoffset__"].__get__
@@ -162,7 +168,7 @@ class _Climb:
     def _referrer(self, one: Any) -> Any:
         """Of those who refer to it, the one that collects: a module's names, else the one with most items."""
         began = monotonic()
-        found = gc.get_referrers(one)
+        found = _referrers(one)
         self.stall_s = max(self.stall_s, monotonic() - began)
         best, most = None, -1.0
         while found:
@@ -314,3 +320,22 @@ def traces(most_bytes: int, stopping: Callable[[], bool]) -> dict[str, Any]:
         "longest_hold_s": round(stall, 4),
         "sites": [[size, times, [list(frame[:2]) for frame in stack]] for stack, (size, times) in largest],
     }
+
+
+def _referrers(one: Any) -> list[Any]:
+    """Who refers to it; but no tuple that is still being built, which must have no second holder (see `counting`).
+
+    That one is known by this: nobody refers to it, but for the lists here. No other thread runs until it is let go.
+    """
+    every: list[Any] = []
+    kept: list[Any] = []
+    tuples: list[Any] = []
+    found = chained.from_iterable(map(gc.get_referrers, (one,)))
+    others = compress(iter(every), map(is_not, map(type, iter(every)), repeat(tuple)))
+    exact = islice(compress(iter(every), map(is_, map(type, iter(every)), repeat(tuple))), _MOST_TUPLES)
+    held = compress(iter(tuples), map(lt, repeat(_OWN_LISTS), map(len, map(gc.get_referrers, iter(tuples)))))
+    counting._in_one_go(
+        partial(every.extend, found), partial(kept.extend, others), partial(tuples.extend, exact),
+        partial(kept.extend, held), tuples.clear, every.clear,
+    )  # fmt: skip
+    return kept

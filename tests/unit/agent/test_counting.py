@@ -72,12 +72,14 @@ def build():
             tuple(number for number in range(3000))
         except SystemError:  # somebody else held it while it was built
             asked.append("tuple")
-threading.Thread(target=build).start()
+builder = threading.Thread(target=build)
+builder.start()
 before = counting.count()
 for _ in range(3):
     found = counting.census(1.0, never)
     chain = chains.chain("__main__.Hostile", 1.0, never)
 done.set()
+builder.join()  # the next line holds all there is
 left = [len(each) for each in gc.get_objects() if type(each) is list and len(each) > 2500]
 print(counting.encoded({"asked": asked, "left": left, "more": counting.count() - before, "chain": chain,
     "types": [each["type"] for each in found["types"]]}))
@@ -111,6 +113,10 @@ print(counting.encoded({"asked": asked, "left": left, "more": counting.count() -
             "bytearray", "generator rows",
         ),
         (
+            "cache = {number: (bytearray(99), [number]) for number in range(500)}",
+            "bytearray", "__main__.cache",
+        ),
+        (
             "from collections import deque\nqueue = deque(bytearray(99) for _ in range(500))",
             "bytearray", "__main__.queue",
         ),
@@ -120,6 +126,34 @@ def test_who_holds_it(source: str, kind: str, holder: str) -> None:
     found = counted(f"{source}\nprint(counting.encoded(chains.chain({kind!r}, 5.0, never)))\n")
     assert found["holder"] == holder, found
     assert found["chain"][0] == kind
+
+
+def test_no_tuple_that_is_being_built_is_held_by_the_search_for_holders() -> None:
+    """It refers to what is looked for already, and would be the holder with most items."""
+    found = counted("""
+import threading
+class Session: pass
+sessions = [Session() for _ in range(3000)]
+broken, rounds, done = [], [], threading.Event()
+def build():
+    while not done.is_set():
+        try:
+            tuple(session for session in sessions)
+            rounds.append(1)
+        except SystemError:
+            broken.append("tuple")
+sys.setswitchinterval(1e-5)
+builder = threading.Thread(target=build)
+builder.start()
+holders = set()
+for _ in range(40):
+    holders.add(chains.chain("__main__.Session", 1.0, never)["holder"])
+done.set()
+builder.join()
+print(counting.encoded({"broken": broken, "rounds": len(rounds), "holders": sorted(holders)}))
+""")
+    assert found["rounds"] > 5 and found["broken"] == []
+    assert found["holders"] == ["__main__.sessions"]
 
 
 def test_json_without_the_module() -> None:
