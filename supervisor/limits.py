@@ -116,6 +116,12 @@ def peak_of(run: Run, samples: Sequence[FlightSample]) -> Peak | None:
     )
 
 
+def guards_own(run: Run) -> int:
+    """Bytes of guard's own RSS that a run's peak has in it; 0 where the cgroup's use was what counted."""
+    in_cgroup = run.record.limit_source not in (None, "machine")
+    return 0 if in_cgroup else whole_bytes(run.record.raw.get("guard_rss_bytes"))
+
+
 def whole_bytes(value: object) -> int:
     """A size from a record, 0 without one."""
     return fields.whole(value) or 0
@@ -124,7 +130,7 @@ def whole_bytes(value: object) -> int:
 def deaths(run: Run, samples: Sequence[FlightSample], peak: Peak) -> list[Death]:
     """Where smaller limits would have ended this run: at 90, 75 and 50 % of its peak."""
     in_cgroup = run.record.limit_source not in (None, "machine")
-    guard = 0 if in_cgroup else whole_bytes(run.record.raw.get("guard_rss_bytes"))
+    guard = guards_own(run)
     found = []
     for share in _TRIED_SHARES:
         limit = round_down(peak.size_bytes * share)

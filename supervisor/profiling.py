@@ -355,7 +355,9 @@ class _Session:
         """A result; what wasn't asked for by its name and can't be had is absent and no failure."""
         if kind == "heap-profile" and not self.wish.heap_asked and result.get("outcome") != "ok":
             # Of a command that has ended there is nothing to try.
-            then = "" if result.get("reason") == "target-gone" else f"; try: {result.get('hint', '')}"
+            hint = str(result.get("hint", ""))
+            ended = self.init.target is not None and self.init.status is not None and _names_a_process(hint)
+            then = "" if result.get("reason") == "target-gone" or ended else f"; try: {hint}"
             self.outcome.absent[kind] = f"{result.get('said', '')}{then}"
         else:
             self.outcome.results[kind] = result
@@ -401,3 +403,8 @@ def _undelivered(output: str, kind: str, results: dict[str, dict[str, Any]]) -> 
     why = f"the {kind} has no {format_of(output)}" if came else f"there is no {kind}"
     stays = "; the file that is there is an older one" if os.path.exists(output) else ""
     return GuardError(f"--output {output} was not written", why=why + stays)
+
+
+def _names_a_process(hint: str) -> bool:
+    """Whether what is to be typed has a pid in it."""
+    return any(word.isdigit() for word in hint.replace(",", " ").split())

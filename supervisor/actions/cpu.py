@@ -25,6 +25,7 @@ _RETRY_S = 0.05
 HEAP_AGENT = "_guard_agent.py"  # a thread of guard's own in the target
 _AGENT_START = "/supervisor/agent/sitecustomize.py"
 _MOST_REASONS = 8
+_SHORT_S = 1.0  # what ended sooner may have been busy, and nobody saw it
 _MOST_RATES = 200
 _OF_MACHINE_CODE = (pace.Way(False, False),)
 # Waiting doesn't help.
@@ -54,14 +55,24 @@ def _too_short() -> Failure:
     return Failure("ended-too-soon", said, "give the command more to do, or profile many runs in one process")
 
 
+def _missed(seconds: float) -> Failure:
+    """Nothing was sampled of a command that ran so long."""
+    if seconds < _SHORT_S:
+        return _too_short()
+    said = f"it ran for {seconds:.1f} s and waited: no process of it was busy for long enough to be sampled"
+    return Failure(
+        "nothing-busy", said, "guard run -- COMMAND, to see its memory; strace -f COMMAND, what it waits for"
+    )
+
+
 def _too_brief() -> Failure:
     said = "the duration ended before the profiler could attach, which takes some tenths of a second"
     return Failure("duration-too-short", said, "guard profile --duration 10s ...")
 
 
 def once(pid: int, *, rate_hz: int, seconds: int) -> recorder.Piece:
-    """One slice of a Python with nothing special about it. Raises Failure."""
-    left = Samplers(ways.SAMPLERS[engine.PYTHON], recorder.Subject(pid), lambda told: None)
+    """One slice of a process with nothing special about it, by the sampler of its engine. Raises Failure."""
+    left = ways.samplers(recorder.Subject(pid), lambda told: None)
     failed: Failure | None = None
     while True:
         chosen = left.next(failed)
@@ -118,7 +129,7 @@ class Recording:
                 self.slice(min(self._slice_s(), left_s))
             except Failure as failure:
                 if self._gone():
-                    missed = _too_short() if self._patient_until_s else failure
+                    missed = self._missed() if self._patient_until_s else failure
                     self.failure = None if self.tally.pieces else self.failure or missed
                     break
                 self.failure = failure
@@ -129,6 +140,9 @@ class Recording:
                 self.interrupted = runner.pause(_RETRY_S)
                 continue
             self.failure = None
+
+    def _missed(self) -> Failure:
+        return _missed(time.monotonic() - (self.task.began_s or 0.0))
 
     def slice(self, seconds: float) -> None:
         """Record so long and put the profile so far in place. Raises Failure."""

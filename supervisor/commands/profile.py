@@ -82,9 +82,10 @@ def _profile(**values: Any) -> None:
     mode, adaptive = values.pop("mode"), values.pop("adaptive")
     if adaptive and mode not in (None, "smart"):
         raise UsageError(f"--adaptive and --mode {mode} say different things", hint=f"guard profile --mode {mode} ...")
+    cpu, heap = values.pop("cpu"), values.pop("heap")
     wish = profiling.Wish(
-        cpu=values.pop("cpu"),
-        heap=values.pop("heap"),
+        cpu=cpu or (demo and not heap),
+        heap=heap,
         mode=mode or "smart",
         duration_s=_duration(values.pop("duration")),
         output=values.pop("output"),
@@ -107,11 +108,13 @@ def _profile(**values: Any) -> None:
     if demo:
         from supervisor import demo as program
 
-        values["command"] = [sys.executable, "-IS", program.__file__]
+        values["command"] = [sys.executable, "-IS", os.path.abspath(program.__file__)]
         stdout = os.dup(1)
 
     def tell(outcome: Any) -> None:
         if demo:
+            if not (cpu or heap):
+                outcome.absent["heap-profile"] = f"not in the demo; of a program of yours: {PROFILE_EXAMPLE}"
             _show(outcome, stdout, as_json)
         _tell(outcome, 2, as_json and not demo, quiet)
         for error in outcome.failures:
@@ -170,18 +173,19 @@ def _document(outcome: Any) -> dict[str, Any]:
 
 def _text(outcome: Any) -> str:
     """What came out, for people: a few lines."""
-    from supervisor.analysis.text import visible
+    from supervisor.analysis.text import counted, visible
     from supervisor.quantities import human_duration
 
     lines = []
     for kind, result in outcome.results.items():
         if result.get("outcome") != "ok":
             continue
+        samples = result.get("samples", 0)
         if kind == "heap-profile":
             lines.append(_heap(outcome.pid, result))
         else:
             lines.append(
-                f"guard: {kind} of {outcome.pid}: {result.get('samples', 0):,} samples at "
+                f"guard: {kind} of {outcome.pid}: {counted(samples, 'sample', 'samples')} at "
                 f"{result.get('used_rate_hz', 0):.4g} Hz over {human_duration(result.get('seconds', 0.0))}"
             )
         lines += [
@@ -190,7 +194,9 @@ def _text(outcome: Any) -> str:
             for each in result.get("top", ())
         ]
         asked, used = result.get("asked_rate_hz", 0), result.get("used_rate_hz", 0)
-        if used < asked:
+        if kind == "cpu-profile" and not samples:
+            lines.append("  it waited: nothing was busy when it was looked at")
+        elif used < asked:
             lines.append(f"  {asked} Hz were asked; {result['rate_reason'].rpartition('; then ')[2]}")
     lines += [f"guard: {kind}: {why}" for kind, why in outcome.absent.items()]
     summaries = [path for path in outcome.files if path.endswith(".md")]

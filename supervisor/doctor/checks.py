@@ -8,11 +8,11 @@ import subprocess
 import sys
 
 from supervisor import cgroup, facts, files, installing, launch, libc, sample, store
-from supervisor.actions import cpu, growth, mappings, stacks
+from supervisor.actions import cpu, growth, mappings, stacks, ways
 from supervisor.actions.task import Task
 from supervisor.analysis.text import counted
 from supervisor.doctor import runtimes, tools
-from supervisor.doctor.tryout import LEAKING_FUNCTION, Check, Scene, Verdict, absent, refused, works
+from supervisor.doctor.tryout import LEAKING_FUNCTION, Check, Scene, Verdict, absent, only_of, refused, works
 from supervisor.profilers import (
     agent,
     engine,
@@ -179,8 +179,15 @@ def dump_lent(scene: Scene) -> Verdict:
 
 def profile(scene: Scene) -> Verdict:
     """A CPU profile of one second."""
+    which = ways.row(engine.look(scene.pid))
+    if which not in ways.SAMPLERS:
+        if which == engine.NODE:
+            return absent(f"not tried on a Node: guard profile --pid {scene.pid}")
+        return absent(f"of a {which.capitalize()} that runs guard takes none")
     piece = cpu.once(scene.pid, rate_hz=100, seconds=1)
-    return works(f"{piece.samples} samples in 1 s, {piece.errors} errors, by {piece.engine}")
+    idle = "; it was not busy meanwhile" if not piece.samples else ""
+    taken = f"{counted(piece.samples, 'sample', 'samples')} in 1 s"
+    return works(f"{taken}, {counted(piece.errors, 'error', 'errors')}, by {piece.engine}{idle}")
 
 
 def _trap(make: type[faults.FaultTrap] | type[SyscallTrap], scene: Scene, hint: str) -> Verdict:
@@ -234,7 +241,7 @@ def native_stack(scene: Scene) -> Verdict:
 def java_objects(scene: Scene) -> Verdict:
     """The objects of a Java, counted by itself."""
     if engine.of(scene.pid) != engine.JAVA:
-        return absent("only of a Java: guard doctor --pid PID")
+        return only_of(scene, "a Java")
     lines = java.ask(scene.pid, "jcmd", "VM.version", 5.0).splitlines()
     return works(f"its JVM answers: {lines[0] if lines else '?'}")
 
@@ -347,7 +354,7 @@ GROUPS: dict[str, tuple[Check, ...]] = {
         Check("stacks", dump, 8.0, python=True),
         Check("stacks without stopping", dump_running, 8.0, python=True),
         Check("stacks of forked workers", dump_lent, 8.0, python=True),
-        Check("CPU profile", profile, 12.0, python=True),
+        Check("CPU profile", profile, 12.0),
         Check("growth: page-fault trap", page_fault_trap, 5.0),
         Check("growth: system-call trap", syscall_trap, 5.0),
         Check("growth names the function", attribution, 15.0, python=True),

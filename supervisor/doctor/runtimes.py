@@ -6,7 +6,7 @@ import shutil
 import subprocess
 
 from supervisor import installing
-from supervisor.doctor.tryout import Scene, Verdict, absent, refused, works
+from supervisor.doctor.tryout import Scene, Verdict, absent, only_of, refused, works
 from supervisor.profilers import engine, inspector, node
 
 _PROGRAM = "console.log('up'); setInterval(() => {}, 1000)"
@@ -14,9 +14,11 @@ _PROGRAM = "console.log('up'); setInterval(() => {}, 1000)"
 
 def node_inspector(scene: Scene) -> Verdict:
     """A running Node lets guard in: tried on one of guard's own; of a foreign one it is only looked at."""
+    if not scene.throwaway and engine.of(scene.pid) != engine.NODE:
+        return only_of(scene, "a Node")
     if not inspector.installed():
         return refused("the extra `node` isn't installed", installing.extra("node"))
-    if not scene.throwaway and engine.of(scene.pid) == engine.NODE:
+    if not scene.throwaway:
         return _foreign(scene.pid)
     program = shutil.which("node")
     if program is None:
@@ -55,7 +57,9 @@ def _foreign(pid: int) -> Verdict:
 
 def bun_at_launch(scene: Scene) -> Verdict:
     """Bun profiles itself when it is asked at launch; one that runs can't be profiled."""
-    if not scene.throwaway and engine.of(scene.pid) == engine.BUN:
+    if not scene.throwaway and engine.of(scene.pid) != engine.BUN:
+        return only_of(scene, "a Bun")
+    if not scene.throwaway:
         return refused("a running Bun can't be profiled", "guard profile -- bun SCRIPT")
     program = shutil.which("bun")
     if program is None:

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 
-from supervisor.doctor.tryout import Scene, Verdict, absent, refused, works
+from supervisor.doctor.tryout import Scene, Verdict, absent, only_of, refused, works
 from supervisor.profilers import dotnet, engine, gopprof, node, perf, rbspy
 from supervisor.profilers.failure import Failure
 from supervisor.profilers.tool import Tool
@@ -37,7 +37,7 @@ def perf_samples(scene: Scene) -> Verdict:
 def go_pprof(scene: Scene) -> Verdict:
     """A Go has ports of its own; whether it serves its profiles there isn't asked unasked."""
     if engine.of(scene.pid) != engine.GO:
-        return absent("only of a Go: guard doctor --pid PID")
+        return only_of(scene, "a Go")
     ports = [str(each.port) for each in node.own_listeners(scene.pid)]
     if not ports:
         return refused("it listens on no port: growth, stacks and CPU are told from outside", gopprof.HINT)

@@ -106,6 +106,13 @@ class Scene:
         return self.subject.pid
 
 
+def only_of(scene: Scene, whose: str) -> Verdict:
+    """It is for programs of another language than the process that is tried."""
+    if scene.throwaway:
+        return absent(f"only of {whose}: guard doctor --pid PID")
+    return absent(f"only of {whose}, and process {scene.pid} is none")
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """One capability: `attempt` tries it and may raise anything. `seconds` bound it.

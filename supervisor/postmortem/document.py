@@ -291,10 +291,13 @@ def _running(
 def _failed(events: Sequence[Event]) -> list[dict[str, Any]]:
     """What was tried and failed, each kind with its reason once, in order."""
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    agent_asked = any(event.fields.get("capability") == "heap agent" for event in events)
     for event in events:
         if event.name not in _FAILURES:
             continue
         fields = event.fields
+        if event.name == "action.skipped" and fields.get("reason") == "agent-silent" and not agent_asked:
+            continue  # nobody asked for an agent: nothing failed
         what = next((text(fields.get(key)) for key in ("action", "capability", "what", "path", "signal")
                      if text(fields.get(key))), "?")  # fmt: skip
         reason = text(fields.get("reason")) or ""
@@ -325,6 +328,7 @@ def _limit(run: Run, samples: Sequence[FlightSample], verdict: Verdict) -> dict[
         return None
     return limits.document(sizing) | {
         "unfinished": peak.unfinished,
+        "guard_bytes": limits.guards_own(run),
         "deaths": [
             {"limit_bytes": death.limit_bytes, "at_s": death.at_s} for death in limits.deaths(run, samples, peak)
         ],

@@ -272,7 +272,8 @@ def _limit(limit: Mapping[str, Any] | None, document: Mapping[str, Any]) -> list
         for each in limit["deaths"]
         if each["at_s"] is not None
     ]
-    lines = _wrapped(f"{lived} {peak}" + (f", and died with {', '.join(died)}" if died else ""))
+    own = f" ({human_bytes(limit['guard_bytes'])} of it guard's own)" if limit["guard_bytes"] else ""
+    lines = _wrapped(f"{lived} {peak}{own}" + (f", and died with {', '.join(died)}" if died else ""))
     if limit["caution"]:
         lines += _wrapped(limit["caution"])
     return [*lines, *limit["resources_yaml"].splitlines()]

@@ -338,8 +338,9 @@ def test_a_terminal_sees_progress_and_a_pipe_does_not(
 
 def test_the_demo_shows_its_markdown(profile: Callable[..., Profiling]) -> None:
     run = profile(["--demo"])
-    code, out, _ = run.end(close=False)
+    code, out, said = run.end(close=False)
     assert code == 0
+    assert "heap-profile: not in the demo" in said and "/../" not in out + said
     assert "## Call Tree" in out
     assert "sort_words" in out
     assert "find_primes" in out
