@@ -106,7 +106,7 @@ class Follower:
     Where nothing may be stopped, stacks may tell nothing: growth by mapping is kept beside them (`watch`).
     """
 
-    def __init__(self, task: Task, *, frozen: bool = False, watch: mapped.Watch | None = None) -> None:
+    def __init__(self, task: Task, *, frozen: bool = False, watch: mapped.Mapped | None = None) -> None:
         self.task = task
         self.trap, way, refused = choose_trap(task.pid)
         self._rss = following.Rss(task.pid)
@@ -121,7 +121,7 @@ class Follower:
         self.stacks_by = stacks.reader(task.pid)
         self.watch = watch
         if watch is None and isinstance(self.trap, NoTrap):
-            self.watch = mapped.Watch(task, frozen=frozen)
+            self.watch = mapped.Mapped(task, frozen=frozen)
 
     def close(self) -> None:
         """Let the process go."""

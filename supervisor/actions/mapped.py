@@ -12,8 +12,7 @@ from typing import Any
 
 from supervisor import freeze
 from supervisor.actions import following, growth_report, mappings, objects
-from supervisor.actions.ledger import ENOUGH_BYTES
-from supervisor.actions.ledger import Ledger as Stacks
+from supervisor.actions.ledger import ENOUGH_BYTES, Ledger
 from supervisor.actions.mappings import Sizes
 from supervisor.actions.task import Task
 from supervisor.analysis import folded, markdown
@@ -33,7 +32,7 @@ _MEANING = (
 )
 
 
-class Ledger:
+class Gained:
     """Where bytes were gained since the first reading. Pure: readings in, growth out.
 
     The highest reading counts: what is given back before the end was still what filled the memory.
@@ -68,7 +67,7 @@ def take(task: Task) -> dict[str, Any]:
     """
     frozen = following.is_frozen(task)
     task.check_target()
-    watch = Watch(task, frozen=frozen)
+    watch = Mapped(task, frozen=frozen)
     try:
         if frozen:
             watch.thaw()
@@ -82,7 +81,7 @@ def take(task: Task) -> dict[str, Any]:
     return watch.write()
 
 
-def _run(watch: Watch) -> None:
+def _run(watch: Mapped) -> None:
     seconds = watch.task.spec.get("seconds")
     until_s = float("inf") if seconds is None else watch.began_s + seconds
     while time.monotonic() < until_s:
@@ -98,7 +97,7 @@ def _run(watch: Watch) -> None:
             watch.cost_s += time.monotonic() - began_s
 
 
-class Watch:
+class Mapped:
     """Where the memory of a process lies, as it grows."""
 
     def __init__(self, task: Task, *, frozen: bool) -> None:
@@ -119,7 +118,7 @@ class Watch:
             first = self._read(hasty=frozen)
         except ProcessLookupError:
             first = {}
-        self.ledger = Ledger(first)
+        self.gained = Gained(first)
         self.by_kind = _is_by_kind(first)
         self._objects: objects.Objects | None = None
         if not frozen:
@@ -146,7 +145,7 @@ class Watch:
         """Read it now. Raises ProcessLookupError."""
         sizes = self._read(hasty=hasty)
         if sizes and _is_by_kind(sizes) == self.by_kind:
-            self.ledger.add(sizes)
+            self.gained.add(sizes)
 
     def _read(self, *, hasty: bool) -> Sizes:
         began_s = time.monotonic()
@@ -199,9 +198,9 @@ class Watch:
 
     def told(self) -> tuple[dict[str, Any], dict[str, Any] | None, bool, list[str]]:
         """What it adds to the meta, the suspect, whether it may be named, and notes for people."""
-        grown = self.ledger.grown
+        grown = self.gained.grown
         suspect, enough, notes = self._conclusion(grown, sum(grown.values()))
-        facts: dict[str, Any] = {"mappings": _rows(self.ledger)}
+        facts: dict[str, Any] = {"mappings": _rows(self.gained)}
         if self._objects is not None:
             counted, class_, more = self._objects.facts()
             facts |= counted
@@ -214,7 +213,7 @@ class Watch:
             notes.append("Its mappings may not be read here, so only the kinds are told that the kernel counts itself.")
         return facts, suspect, enough, notes
 
-    def report(self, stacks: Stacks, course: growth_report.Course, instead: str = "") -> dict[str, Any]:
+    def report(self, stacks: Ledger, course: growth_report.Course, instead: str = "") -> dict[str, Any]:
         """Put growth in place by function where the ledger of stacks tells enough, else by mapping.
 
         By function the mapping is told beside it, and first where `instead` says why the functions tell less.
@@ -229,13 +228,12 @@ class Watch:
 
     def write(self) -> dict[str, Any]:
         """Put the growth by mapping in place as far as it has come; the result for the watcher."""
-        ledger = self.ledger
-        grown = ledger.grown
+        grown = self.gained.grown
         gained = sum(grown.values())
         elapsed_s = time.monotonic() - self.began_s
         more, suspect, enough, notes = self.told()
         engine = "kinds" if self.by_kind else "mappings"
-        basis = f"{ledger.readings} readings of its {engine} and {human_bytes(gained)} of growth"
+        basis = f"{self.gained.readings} readings of its {engine} and {human_bytes(gained)} of growth"
         notes.append(f"This rests on {basis}, taken over {elapsed_s:.1f} s.")
         notes += self.beside
         if self.frozen_s is not None:
@@ -243,7 +241,7 @@ class Watch:
         facts = {
             "engine": engine,
             "engine_refused": self.task.why(),
-            "samples": ledger.readings,
+            "samples": self.gained.readings,
             "temporary_samples": 0,
             "errors": 0,
             "last_error": None,
@@ -261,7 +259,7 @@ class Watch:
             **more,
             **self.facts,
         }
-        head = [("Readings", str(ledger.readings)), ("Growth", human_bytes(gained))]
+        head = [("Readings", str(self.gained.readings)), ("Growth", human_bytes(gained))]
         growth_report.publish(self.task, _counts(grown), head, notes, facts, basis, _MEANING)
         keys = ("samples", "attributed_bytes", "enough", "engine", "longest_stop_s")
         return {**{key: facts[key] for key in keys}, **({"suspect": suspect} if suspect else {})}
@@ -271,9 +269,9 @@ class Watch:
 
         Of a process that was only met when it had filled its memory, the growth was over: what holds the most counts.
         """
-        held = self.ledger.highest
+        held = self.gained.highest
         total = sum(held.values())
-        if self.ledger.enough:
+        if self.gained.enough:
             found = mappings.holder(grown)
             if found is not None:
                 name, size = found
@@ -307,10 +305,10 @@ def _counts(sizes: Sizes) -> folded.Counts:
             for (kind, name), size in sizes.items()}  # fmt: skip
 
 
-def _rows(ledger: Ledger) -> list[dict[str, Any]]:
+def _rows(gained: Gained) -> list[dict[str, Any]]:
     """Mappings as they were when it held the most, with what they had gained."""
-    grown = ledger.grown
-    order = sorted(ledger.highest.items(), key=lambda item: (-grown.get(item[0], 0), -item[1]))
+    grown = gained.grown
+    order = sorted(gained.highest.items(), key=lambda item: (-grown.get(item[0], 0), -item[1]))
     return [
         {"kind": kind, "name": name, "rss_bytes": size, "gained_bytes": grown.get((kind, name), 0)}
         for (kind, name), size in order[: mappings.MOST]

@@ -58,7 +58,7 @@ class NativeFollower(growth.Follower):
     def __init__(self, task: Task, reader: native.Reader, *, frozen: bool) -> None:
         self._reader = reader
         self._runtime = _RUNTIMES.get(engine.of(task.pid), "")
-        super().__init__(task, frozen=frozen, watch=mapped.Watch(task, frozen=frozen))
+        super().__init__(task, frozen=frozen, watch=mapped.Mapped(task, frozen=frozen))
         self.stacks_by = "native stacks"
 
     def close(self) -> None:

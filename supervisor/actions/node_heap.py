@@ -54,7 +54,7 @@ def grow(task: Task) -> dict[str, Any]:
     if following.is_frozen(task):
         _let_go(task)  # what stands still can't answer
     task.check_target()
-    watch = mapped.Watch(task, frozen=False)
+    watch = mapped.Mapped(task, frozen=False)
     follower = Follower(task, task.spec.get("seconds"), watch=watch)
     try:
         follower.follow()
@@ -86,7 +86,7 @@ class Follower:
         *,
         pid: int | None = None,
         always_exact: bool = False,
-        watch: mapped.Watch | None = None,
+        watch: mapped.Mapped | None = None,
     ) -> None:
         self.task = task
         self._watch = watch
@@ -297,7 +297,7 @@ class Follower:
         """What to say where most of the growth is none of V8's; "" else."""
         return outside_the_heap(self.memory, sum(sum(worker.counts.values()) for worker in self._workers.values()))
 
-    def report(self, watch: mapped.Watch) -> dict[str, Any]:
+    def report(self, watch: mapped.Mapped) -> dict[str, Any]:
         """By function where V8 sampled what grew, else by mapping and with the function that most samples are of."""
         course, outside = self.finished_course(), self.outside
         if outside or not self.ledger.enough:

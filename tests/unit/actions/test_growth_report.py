@@ -131,7 +131,7 @@ def test_a_python_that_may_not_be_stopped_has_growth_by_mapping(
 
 def test_a_conclusion_on_what_is_held_says_so(tmp_path: Path) -> None:
     """It hardly grew while it was followed."""
-    watch = mapped.Watch(task(tmp_path, os.getpid()), frozen=False)
+    watch = mapped.Mapped(task(tmp_path, os.getpid()), frozen=False)
     _, suspect, enough, notes = watch.told()
     assert suspect is not None and suspect["share_of"] == "held" and not enough
     assert notes[0].startswith("Not enough evidence") and notes[1].startswith("It held ")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.actions import mappings
-from supervisor.actions.mapped import Ledger
+from supervisor.actions.mapped import Gained
 from supervisor.actions.mappings import Region
 
 MIB = 1 << 20
@@ -217,7 +217,7 @@ def test_the_holder_is_a_mapping_or_a_kind() -> None:
 
 def test_what_grew_counts_at_the_highest_reading() -> None:
     heap, file = ("heap", "[heap]"), ("file", "/data")
-    ledger = Ledger({heap: 10 * MIB, file: 5 * MIB})
+    ledger = Gained({heap: 10 * MIB, file: 5 * MIB})
     assert ledger.grown == {} and not ledger.enough
     ledger.add({heap: 40 * MIB, file: 4 * MIB})
     ledger.add({heap: 11 * MIB})
