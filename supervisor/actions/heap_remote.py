@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from supervisor.actions import heap_agent, heap_profile
-from supervisor.actions.heap_agent import Heap
+from supervisor.actions import heap_census
+from supervisor.actions.heap_census import Heap
 from supervisor.actions.task import Pass, Task
 from supervisor.profilers import agent, remote
 from supervisor.profilers.failure import Failure
@@ -37,10 +37,10 @@ def _visit(task: Task, silent: Failure) -> dict[str, Any]:
     found = remote.refusal(remote.look(task.pid))
     if found is not None:
         raise Failure(*found)
-    heap_agent.check_room(task, task.pid, remote.NEEDS_BYTES)
+    heap_census.check_room(task, task.pid, remote.NEEDS_BYTES)
     visit = remote.Visit(task.pid, remote.PATIENCE_S if "profile_mode" in task.spec else _HASTE_S)
     try:
-        heap = heap_profile.counted(Heap(task, task.pid, visit.ask("hello", _HELLO_S), visit))
+        heap = heap_census.counted(Heap(task, task.pid, visit.ask("hello", _HELLO_S), visit))
     finally:
         visit.end()
     return heap.finish("it runs Python 3.14 or newer with remote debugging on; no heap agent was prepared", silent.said)

@@ -56,14 +56,14 @@ WAYS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "heap-profile": {
         OWN: ("own_heap.take",),
-        PYTHON: ("heap_profile.take", "heap_remote.take", "heap_memray.take", "nothing.heap"),
+        PYTHON: ("heap_agent.take", "heap_remote.take", "heap_memray.take", "nothing.heap"),
         NODE: ("node_heap_profile.take",),
         BUN: ("nothing.heap_of_bun",),
         JAVA: ("runtime_heap.of_java",),
         GO: ("runtime_heap.of_go",),
-        RUBY: ("heap_profile.take", "nothing.heap"),
+        RUBY: ("heap_agent.take", "nothing.heap"),
         DOTNET: ("runtime_heap.of_dotnet",),
-        OTHER: ("heap_profile.take", "nothing.heap"),
+        OTHER: ("heap_agent.take", "nothing.heap"),
     },
 }
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from supervisor.actions.heap_agent import Census, Heap
+from supervisor.actions.heap_census import Census, Heap
 from supervisor.actions.task import Task
 
 MIB = 1 << 20

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from supervisor.actions import heap_profile
+from supervisor.actions import heap_agent
 from supervisor.actions.task import Task
 from supervisor.launch import with_heap_agent
 from supervisor.profilers.failure import Failure
@@ -46,5 +46,5 @@ def test_its_end_is_not_why_where_it_could_not_have_been_counted(
             "name": "001", "run": "r", "patient": True, "duration": None, "profile_mode": "ci", "heap_agent": "census",
         }  # fmt: skip
         with pytest.raises(Failure) as refused:
-            heap_profile._find(Task(spec))
+            heap_agent._find(Task(spec))
     assert refused.value.reason == reason and words in refused.value.said
