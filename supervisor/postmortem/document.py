@@ -348,7 +348,9 @@ def _next(run: Run, known: Known, verdict: Verdict, document: dict[str, Any]) ->
     growth = ("growth", "it names who took the memory")
     heap = ("heap", holding["heap"]["tells"] if holding["heap"] else "")
     little = holding["growth"] and not holding["growth"]["enough"]
-    for key, words in (heap, growth) if little else (growth, heap):
+    suspect = holding["suspect"] or {}
+    only_where = suspect.get("mapping") and not suspect.get("function") and suspect.get("grew")
+    for key, words in (heap, growth) if little or only_where else (growth, heap):
         found = holding[key]
         if found and found["path"] and (verdict.cause not in ("exit", "stopped", "restart") or run.record.suspect):
             return {"type": f"less {shlex.quote(found['path'])}", "why": words}

@@ -172,6 +172,11 @@ def test_what_grew_and_who_holds_it_is_told_and_led_to(tmp_path: Path, ended: bo
     (memory / "001-warning-growth.meta.json").write_text(json.dumps({"kind": "growth", "enough": True}))
     document = postmortem.examine(evidence.find(str(tmp_path)), Facts("elsewhere"))
     assert document["next"]["type"].endswith("001-warning-growth.md")
+    # A mapping says where it lies, and not what it is.
+    suspect = {"pid": 43, "name": "app", "mapping": "[heap]", "share": 1.0, "bytes": 9, "grew": GREW}
+    (tmp_path / "monitored" / RUN / "run.json").write_text(json.dumps(RECORD | {"suspect": suspect}))
+    document = postmortem.examine(evidence.find(str(tmp_path)), Facts("elsewhere"))
+    assert document["next"]["type"].endswith("008-profiling-heap-profile.md")
 
 
 def test_a_process_frozen_below_its_limit_is_what_counts(tmp_path: Path) -> None:
