@@ -307,8 +307,8 @@ class Heap:
         if doubt == "spread":
             most = self.grown()[0]
             return (
-                f"No type is named: of the {gained} that the process gained none has much by itself; `{most.type}` "
-                f"has most, {human_bytes(most.more_bytes)}."
+                f"No type is named: of the {gained} that the process gained none has much by itself; "
+                f"{markdown.code(most.type)} has most, {human_bytes(most.more_bytes)}."
             )
         return (
             f"Python's objects explain {human_bytes(max(0, last - first))} of the {gained} that the "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from supervisor.analysis import markdown
 from supervisor.profilers import engine, java
 from supervisor.profilers.failure import Failure
 from supervisor.quantities import human_bytes
@@ -71,11 +72,12 @@ class Objects:
         if rows:
             how = "reachable ones" if self.live else "all, also those that wait to be collected"
             parts = [
-                f"{row['name']} +{row['gained_count']} ({human_bytes(row['gained_bytes'])})" for row in rows[:_SHOWN]
+                f"{markdown.code(row['name'])} +{row['gained_count']} ({human_bytes(row['gained_bytes'])})"
+                for row in rows[:_SHOWN]
             ]
             notes.append(f"Objects that became more between {self.taken} censuses ({how}): {', '.join(parts)}.")
             if class_ is not None and class_ not in rows[:1]:
-                notes.append(f"The program's own class among them that gained most is {class_['name']}.")
+                notes.append(f"The program's own class among them that gained most is {markdown.code(class_['name'])}.")
         if self.failure is not None:
             notes.append(f"Its objects could not be counted: {self.failure.said}.")
         meta = {

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from supervisor import record
-from supervisor.actions import growth, growth_report, mapped
+from supervisor.actions import growth, growth_report, mapped, objects
 from supervisor.actions.ledger import Ledger
 from supervisor.actions.native_growth import NativeFollower
 from supervisor.actions.task import Task
@@ -135,3 +135,13 @@ def test_a_conclusion_on_what_is_held_says_so(tmp_path: Path) -> None:
     _, suspect, enough, notes = watch.told()
     assert suspect is not None and suspect["share_of"] == "held" and not enough
     assert notes[0].startswith("Not enough evidence") and notes[1].startswith("It held ")
+
+
+def test_a_javas_class_is_no_markup() -> None:
+    """A class of another language for the JVM may have nearly any name."""
+    counted = object.__new__(objects.Objects)
+    counted.failure, counted.taken, counted.live, counted.cost_s = None, 2, True, 0.1
+    counted._first, counted._last = {}, {"[B": (9, 900 * MIB), "a.`<img>`": (9, 90 * MIB)}
+    _, class_, (gained, telling) = counted.facts()
+    assert class_ is not None and class_["name"] == "a.`<img>`"
+    assert "`` a.`<img>` `` +9 (" in gained and telling.endswith(" is `` a.`<img>` ``.")
