@@ -143,7 +143,8 @@ def test_what_people_write(start: Callable[..., Any], tmp_path: Path, kind: str)
     until(lambda: answer(port) == "answer two", "the server wasn't restarted")
     run.process.send_signal(signal.SIGTERM)
     run.end()
-    assert [event["why"] for event in run.named("target.stopping")] == ["reload"]
+    told = [(event["why"], event["reason"]) for event in run.named("target.stopping")]
+    assert told == [("reload", "1 file changed")]
     assert run.named("reloader.recognised") == []
 
 
