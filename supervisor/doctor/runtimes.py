@@ -7,7 +7,7 @@ import subprocess
 
 from supervisor import installing
 from supervisor.doctor.tryout import Scene, Verdict, absent, only_of, refused, works
-from supervisor.profilers import engine, inspector, node
+from supervisor.profilers import engine, inspector, node, sockets
 
 _PROGRAM = "console.log('up'); setInterval(() => {}, 1000)"
 
@@ -48,8 +48,10 @@ def _foreign(pid: int) -> Verdict:
         return refused(f"{flags.taken}: SIGUSR1 has another meaning there", "node --inspect=0 SCRIPT")
     if not node.catches(pid):
         return refused("it has no handler for SIGUSR1, which would end it", "node --inspect=0 SCRIPT")
-    own = {each.inode for each in node.own_listeners(pid)}
-    others = [each for each in node.listening(pid) if each.port == flags.port and each.inode not in own and each.local]
+    own = {each.inode for each in sockets.own_listeners(pid)}
+    others = [
+        each for each in sockets.listening(pid) if each.port == flags.port and each.inode not in own and each.local
+    ]
     if flags.port and others:
         return refused(f"port {flags.port} is taken by another process", "node --inspect-port=0 SCRIPT")
     return works(f"SIGUSR1 would open it on port {flags.port or 'of its choice'} (not tried on a foreign process)")

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 from supervisor.doctor.tryout import Scene, Verdict, absent, only_of, refused, works
-from supervisor.profilers import dotnet, engine, gopprof, node, perf, rbspy
+from supervisor.profilers import dotnet, engine, gopprof, perf, rbspy, sockets
 from supervisor.profilers.failure import Failure
 from supervisor.profilers.tool import Tool
 
@@ -38,7 +38,7 @@ def go_pprof(scene: Scene) -> Verdict:
     """A Go has ports of its own; whether it serves its profiles there isn't asked unasked."""
     if engine.of(scene.pid) != engine.GO:
         return only_of(scene, "a Go")
-    ports = [str(each.port) for each in node.own_listeners(scene.pid)]
+    ports = [str(each.port) for each in sockets.own_listeners(scene.pid)]
     if not ports:
         return refused("it listens on no port: growth, stacks and CPU are told from outside", gopprof.HINT)
     return works(f"it listens on {', '.join(ports[:8])}; --go-pprof auto asks there for its profiles (not tried)")

@@ -19,7 +19,7 @@ from typing import Any
 from supervisor import addresses, quantities
 from supervisor.analysis import folded, pprof
 from supervisor.analysis.reading import FormatError, Reading
-from supervisor.profilers import native, node, runner
+from supervisor.profilers import native, runner, sockets
 from supervisor.profilers.failure import Failure
 
 AUTO = "auto"
@@ -63,11 +63,11 @@ def find(pid: int, wanted: str) -> Source:
     broken request; so it is never done unasked.
     """
     hint = 'in the program: import _ "net/http/pprof"; go http.ListenAndServe("127.0.0.1:6060", nil)'
-    if node.other_network(pid):
+    if sockets.other_network(pid):
         raise Failure("pprof-elsewhere", "the process has a network of its own", "run guard in its container")
     try:
-        held = node.held(pid)
-        listening = node.listening(pid)
+        held = sockets.held(pid)
+        listening = sockets.listening(pid)
     except OSError as error:
         said = f"whose sockets the process has can't be read: {error.strerror}"
         raise Failure("pprof-elsewhere", said, "run guard as the target's user") from None
@@ -96,7 +96,7 @@ def find(pid: int, wanted: str) -> Source:
     raise Failure("pprof-absent", f"no /debug/pprof/ there: {said}"[:300], hint)
 
 
-def answers(address: str, port: int, own: list[node.Listener], others: list[node.Listener]) -> bool:
+def answers(address: str, port: int, own: list[sockets.Listener], others: list[sockets.Listener]) -> bool:
     """Whether a process with the listeners `own` is who answers at a literal address, and none of the `others`. Pure.
 
     The kernel takes the most specific listener, and any of several that share a place. A listener on all addresses is

@@ -1,4 +1,4 @@
-"""What a running Node lets in: its options, its handler of SIGUSR1, its sockets. Nothing is sent or attached here.
+"""What a running Node lets in: its options, its handler of SIGUSR1. Nothing is sent or attached here.
 
 SIGUSR1 opens the inspector of a Node (https://nodejs.org/api/process.html#signal-events). It ends every other program,
 and a Node that doesn't handle it.
@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 
 from supervisor import sample
 
 PORT = 9229
-_LISTENING = "0A"  # TCP_LISTEN in the column `st` of /proc/net/tcp
-_LOOPBACK = ("127.0.0.1", "::1", "0.0.0.0", "::")
 # Options whose value is a word of its own, so that the word behind isn't the script.
 _TAKE_A_WORD = (
     *("-r", "--require", "--import", "--loader", "--experimental-loader", "-C", "--conditions", "-e", "--eval"),
@@ -90,92 +87,6 @@ def age_s(pid: int) -> float:
     except (OSError, ValueError, IndexError):
         return float("inf")
     return up_s - process.start_ticks / os.sysconf("SC_CLK_TCK") if process is not None else float("inf")
-
-
-class Listener:
-    """A listening TCP socket: `inode`, `host` and `port`."""
-
-    __slots__ = ("host", "inode", "port")
-
-    def __init__(self, inode: int, host: str, port: int) -> None:
-        self.inode = inode
-        self.host = host
-        self.port = port
-
-    @property
-    def local(self) -> bool:
-        """Whether it is reached on loopback."""
-        return self.host in _LOOPBACK
-
-    @property
-    def on_loopback(self) -> bool:
-        """Whether it is reached from nowhere else."""
-        return self.host in ("127.0.0.1", "::1")
-
-    @property
-    def address(self) -> str:
-        """Where to connect."""
-        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
-
-
-def listening(pid: int) -> list[Listener]:
-    """All listening sockets of the process's network, whoever holds them."""
-    found: list[Listener] = []
-    for name in ("tcp", "tcp6"):
-        try:
-            with open(f"/proc/{pid}/net/{name}", encoding="ascii", errors="replace") as file:
-                found += parse_sockets(file.read())
-        except OSError:
-            continue
-    return found
-
-
-def parse_sockets(text: str) -> list[Listener]:
-    """The listening sockets in the text of /proc/net/tcp or tcp6, proc(5). Pure."""
-    found = []
-    for line in text.splitlines()[1:]:
-        words = line.split()
-        try:
-            if words[3] == _LISTENING:
-                host, _, port = words[1].rpartition(":")
-                found.append(Listener(int(words[9]), _host(host), int(port, 16)))
-        except (IndexError, ValueError, OSError):
-            continue
-    return found
-
-
-def _host(text: str) -> str:
-    """Words of four bytes, each in the machine's own order (little-endian wherever Node runs)."""
-    data = b"".join(bytes.fromhex(text[at : at + 8])[::-1] for at in range(0, len(text), 8))
-    return socket.inet_ntop(socket.AF_INET if len(data) == 4 else socket.AF_INET6, data)
-
-
-def held(pid: int) -> set[int]:
-    """Inodes of the sockets that the process holds. Raises OSError."""
-    found = set()
-    with os.scandir(f"/proc/{pid}/fd") as entries:
-        for entry in entries:
-            try:
-                target = os.readlink(entry.path)
-            except OSError:
-                continue
-            if target.startswith("socket:["):
-                found.add(int(target[8:-1]))
-    return found
-
-
-def own_listeners(pid: int) -> list[Listener]:
-    """The listening sockets of a process. Raises OSError."""
-    inodes = held(pid)
-    return [each for each in listening(pid) if each.inode in inodes]
-
-
-def other_network(pid: int) -> bool:
-    """Whether the process has another network than this one: a container's."""
-    try:
-        return os.readlink(f"/proc/{pid}/ns/net") != os.readlink("/proc/self/ns/net")
-    except OSError:
-        return False
 
 
 def _words(path: str) -> list[str]:

@@ -16,7 +16,7 @@ import pytest
 
 from supervisor.actions import node_heap_profile
 from supervisor.analysis import folded, formats
-from supervisor.profilers import node
+from supervisor.profilers import node, sockets
 from tests.integration.driving import until
 
 pytestmark = [
@@ -33,7 +33,7 @@ QUIET = ["--env", "development", "--warning", "60", "--critical", "4G", "--profi
 
 def closed(pid: int) -> bool:
     """Whether the process listens nowhere."""
-    return not node.own_listeners(pid)
+    return not sockets.own_listeners(pid)
 
 
 def test_a_leaking_node_ends_with_the_function_that_leaks(start: Callable[..., Any]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from supervisor.profilers import node
+from supervisor.profilers import sockets
 from tests.integration.driving import until
 
 pytestmark = [
@@ -65,7 +65,7 @@ def test_a_node_that_ends_while_guard_comes_in(start: Callable[..., Any], tmp_pa
     program.write_text(PROGRAM.replace("END", "process.exitCode = 5"))
     run = start(QUIET, ["node", "--inspect-port=0", str(program), str(told)])
     pid = run.wait_for("action.started", action="growth")["pid"]
-    until(lambda: node.own_listeners(pid), "the inspector opens")
+    until(lambda: sockets.own_listeners(pid), "the inspector opens")
     told.touch()
     assert run.end() == 5, run.noise
 

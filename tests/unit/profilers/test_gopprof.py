@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.analysis import pprof
-from supervisor.profilers import gopprof, native, node
+from supervisor.profilers import gopprof, native, sockets
 from supervisor.profilers.failure import Failure
 
 DUMP = """\
@@ -197,8 +197,8 @@ def test_a_port_of_somebody_else_is_not_asked(served: Callable[[Behave], str]) -
     ],
 )
 def test_who_answers_at_an_address(address: str, own: list[str], others: list[str], answers: bool) -> None:
-    def listeners(hosts: list[str]) -> list[node.Listener]:
-        return [node.Listener(7, host, 6060) for host in hosts]
+    def listeners(hosts: list[str]) -> list[sockets.Listener]:
+        return [sockets.Listener(7, host, 6060) for host in hosts]
 
     assert gopprof.answers(address, 6060, listeners(own), listeners(others)) is answers
     assert not gopprof.answers(address, 6061, listeners(own), listeners(others))

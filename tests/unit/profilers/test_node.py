@@ -1,6 +1,5 @@
 import os
 import signal
-import socket
 
 import pytest
 from hypothesis import given
@@ -41,25 +40,6 @@ def test_any_command_line_is_read(command: list[str], options: str) -> None:
     assert 0 <= node.flags(command, options).port < 65536
 
 
-@given(st.text(max_size=500))
-def test_any_table_of_sockets_is_read(text: str) -> None:
-    node.parse_sockets(text)
-
-
-def test_listening_sockets_of_this_process_are_found_with_their_address() -> None:
-    with (
-        socket.create_server(("127.0.0.1", 0)) as four,
-        socket.create_server(("::1", 0), family=socket.AF_INET6) as six,
-    ):
-        found = {(each.host, each.port): each for each in node.own_listeners(os.getpid())}
-        assert ("127.0.0.1", four.getsockname()[1]) in found
-        assert found["::1", six.getsockname()[1]].local
-        with socket.create_connection(four.getsockname()) as connected:
-            assert ("127.0.0.1", connected.getsockname()[1]) not in {
-                (each.host, each.port) for each in node.own_listeners(os.getpid())
-            }
-
-
 def test_whether_a_signal_is_caught() -> None:
     before = signal.signal(signal.SIGUSR2, lambda number, frame: None)
     try:
@@ -69,10 +49,6 @@ def test_whether_a_signal_is_caught() -> None:
     finally:
         signal.signal(signal.SIGUSR2, before)
     assert not node.catches(1 << 30)
-
-
-def test_this_process_is_in_its_own_network() -> None:
-    assert not node.other_network(os.getpid())
 
 
 def test_the_age_of_a_process() -> None:
