@@ -227,7 +227,7 @@ def _read(file: BufferedReader[Any], keep: bool, shared: Shared | None) -> Readi
 
 def _from_text(file: BufferedReader[Any], head: bytes, keep: bool, shared: Shared | None) -> Reading:
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if start[:1] in (b"{", b"[") and not _is_stack(start):
+    if _begins_as_json(start) and not _is_stack(start):
         return _from_json(_rest(file), keep)
     text = start.decode("utf-8", "replace")
     if text[:14].lower().startswith(("<?xml", "<svg", "<!doctype", "<html", "<!--")):
@@ -251,6 +251,12 @@ def _rest(file: BufferedReader[Any]) -> bytes:
             "convert it to folded stacks, or profile for a shorter time"
         )
     return data
+
+
+def _begins_as_json(start: bytes) -> bool:
+    """Whether an object or a list begins here: behind the bracket there is what JSON lets stand there."""
+    behind = {b"{": b'"}', b"[": b'"[{]-0123456789tfn'}.get(start[:1], b"")
+    return bool(behind) and start[1:].lstrip()[:1] in [b"", *(bytes((each,)) for each in behind)]
 
 
 def _is_stack(start: bytes) -> bool:

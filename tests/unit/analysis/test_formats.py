@@ -95,9 +95,11 @@ def written(directory: Path, counts: dict[str, int]) -> dict[str, Path]:
     return paths
 
 
+# What begins as JSON does is taken for JSON.
+NAMES = st.text(max_size=8).filter(lambda name: name.lstrip()[:1] not in ("{", "["))
 STACKS = st.dictionaries(
     st.lists(
-        st.builds(folded.frame, st.text(max_size=8), st.none() | st.text(max_size=8), st.integers(0, 99)),
+        st.builds(folded.frame, NAMES, st.none() | st.text(max_size=8), st.integers(0, 99)),
         min_size=1,
         max_size=4,
     ).map(";".join),
@@ -105,6 +107,12 @@ STACKS = st.dictionaries(
     min_size=1,
     max_size=8,
 )
+
+
+@pytest.mark.parametrize("name", ["{ (", '{ ("', "{", "[", "[unknown]", "{closure#0}", "[x] {"])
+def test_a_function_with_a_bracket_first_is_no_json(tmp_path: Path, name: str) -> None:
+    (tmp_path / "x").write_text(folded.render({folded.frame(name, None, None): 7}))
+    assert formats.read(str(tmp_path / "x"), keep=True).total == 7
 
 
 @settings(max_examples=60, deadline=None)
