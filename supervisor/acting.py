@@ -11,7 +11,7 @@ import time
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-from supervisor import freeze, pid1, sample, sooner
+from supervisor import freeze, pid1, sample, sooner, stops
 from supervisor.budget import Spent
 from supervisor.config import Config
 from supervisor.journal import Journal
@@ -210,7 +210,7 @@ class Acting:
         if self._init.target_is_stopped and (self._init.stop_signal != signal.SIGSTOP or outcome == "ok"):
             return False  # by job control, or by somebody else; what failed may have left the stop that attaching sends
         process = sample.read_process(worker.start.pid)
-        return process is not None and process.state == "T" and freeze.resume(worker.start.pid)
+        return process is not None and process.state == "T" and stops.resume(worker.start.pid)
 
 
 def _named(start: Start) -> dict[str, Any]:

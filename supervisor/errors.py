@@ -6,6 +6,12 @@ those lines; anything else that escapes is a bug and shows its traceback.
 
 from __future__ import annotations
 
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
 EXIT_USAGE = 2
 EXIT_GUARD_FAILED = 125
 EXIT_NOT_EXECUTABLE = 126
@@ -21,7 +27,6 @@ def tell(**told: object) -> bool:
     if fd < 0:
         return False
     import json
-    import os
 
     try:
         os.write(fd, json.dumps(told).encode() + b"\n")
@@ -60,3 +65,35 @@ class UsageError(GuardError):
 
     def __init__(self, what: str, *, why: str = "", hint: str = "") -> None:
         super().__init__(what, why=why, hint=hint, code=EXIT_USAGE)
+
+
+def fail(error: GuardError) -> NoReturn:
+    """Print an explained failure on stderr and exit with its code."""
+    if tell(what=error.what, why=error.why, hint=error.hint, code=error.code):
+        os._exit(error.code)
+    text = "\n".join(error.lines()) + "\n"
+    try:
+        os.write(2, text.encode("utf-8", "backslashreplace"))
+    except OSError:
+        pass
+    os._exit(error.code)
+
+
+def tell_fault() -> None:
+    """The fault's traceback on stderr, as far as anybody reads it."""
+    try:
+        import traceback
+
+        say("guard: a fault of guard's own; the target runs on unwatched\n" + traceback.format_exc())
+    except Exception:
+        pass
+
+
+def say(text: str) -> None:
+    """Lines on stderr without a log, as far as anybody reads them."""
+    try:
+        from supervisor.log import Stream
+
+        Stream(2).write(text.rstrip("\n").encode("utf-8", "backslashreplace")[:4096] + b"\n")
+    except Exception:
+        pass

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 
-from supervisor import sample
+from supervisor import sample, stops
 
-STOP_S = 0.05  # from the call to the stop of all threads
 MOST_S = 0.8  # a worker's start and one reading take a fourth of it; on a slow machine more
 SLOWEST_S = 3.0
 
@@ -50,7 +48,7 @@ class Freezer:
             late = now_s - since_s >= self._most_s
             if pid in read or late or sample.read_process(pid) is None:
                 if late and pid not in read:
-                    resume(pid)
+                    stops.resume(pid)
                 del self._since_s[pid]
                 self._pids.discard(pid)
                 running.append((pid, now_s - since_s, late))
@@ -59,25 +57,6 @@ class Freezer:
     def release(self) -> None:
         """Continue all."""
         for pid in self._since_s:
-            resume(pid)
+            stops.resume(pid)
         self._since_s.clear()
         self._pids.clear()
-
-
-def resume(pid: int) -> bool:
-    """Continue a process; False when it is gone or not ours."""
-    try:
-        os.kill(pid, signal.SIGCONT)
-    except OSError:
-        return False
-    return True
-
-
-def await_stop(pid: int) -> bool:
-    """Whether the stop that guard asked for, or is just about to, has come; for the worker that continues it."""
-    deadline_s = time.monotonic() + STOP_S
-    while not sample.stopped(pid):
-        if time.monotonic() >= deadline_s:
-            return False
-        time.sleep(0.001)
-    return True

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from supervisor import config as configs
-from supervisor import run
+from supervisor import settling
 from supervisor.announcing import nearest
 from supervisor.quantities import human_bytes, human_duration, human_percent
 from supervisor.settings import BY_NAME, PRESETS, SETTINGS
@@ -31,7 +31,7 @@ PLATFORMS = {
 
 def document(given: dict[str, list[str]], environ: dict[str, str]) -> dict[str, Any]:
     """All of it as plain values: bytes, seconds, shares. Raises UsageError on a bad source."""
-    config = run.settle(given, environ)
+    config = settling.settle(given, environ)
     facts = config.facts
     preset = PRESETS[config.env]
     settings = {

@@ -18,7 +18,7 @@ from supervisor import evidence
 from supervisor.analysis.quantiles import CONFIDENCE, covered, quantile, share_interval
 from supervisor.analysis.text import shorten
 from supervisor.evidence import FlightSample, Run, fields
-from supervisor.postmortem.climb import last_climb, living
+from supervisor.evidence.climb import last_climb, living
 from supervisor.quantities import human_percent
 from supervisor.store import command_name
 

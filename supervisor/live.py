@@ -12,8 +12,8 @@ from supervisor import evidence
 from supervisor.analysis.text import shorten, visible
 from supervisor.errors import UsageError
 from supervisor.evidence import Event, FlightSample, Run
+from supervisor.evidence.climb import living
 from supervisor.model import MARKS, STATES
-from supervisor.postmortem.climb import living
 from supervisor.quantities import human_bytes, human_duration, human_percent
 
 SCHEMA_VERSION = 1

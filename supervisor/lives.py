@@ -9,7 +9,7 @@ import _signal
 import os
 import time
 
-from supervisor import errors, launch, pid1, restart, run
+from supervisor import errors, launch, life, pid1, restart
 from supervisor.errors import GuardError, UsageError
 
 TYPE_CHECKING = False
@@ -94,7 +94,7 @@ class Lives:
         """A fault in what lasts, most likely: it is told, and nothing lasts any more."""
         try:
             if self.journal is None:
-                run.tell(f"guard: a fault of guard's own: {error!r}")
+                errors.say(f"guard: a fault of guard's own: {error!r}")
             else:
                 from supervisor import record
 
@@ -192,7 +192,7 @@ def run_all(command: list[str], config: Config, environment: dict[bytes, bytes],
     while True:
         lives.begin()
         _watch_keys(init)
-        code = run.follow(init, config, lives)
+        code = life.follow(init, config, lives)
         lives.leave(init)
         verdict = lives.judge(init)
         _let_terminal_go(init)
@@ -305,7 +305,7 @@ def _watch_keys(init: pid1.Init) -> None:
     try:
         init.keys = Keys(init.target.pid, init.helpers)
     except OSError as error:
-        run.tell(f"guard: Ctrl-C can't be told from a crash: {error.strerror}")
+        errors.say(f"guard: Ctrl-C can't be told from a crash: {error.strerror}")
 
 
 def _let_terminal_go(init: pid1.Init) -> None:

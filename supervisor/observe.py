@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from supervisor import pid1, run, sample
+from supervisor import pid1, sample, settling
 from supervisor.actions.task import command_line
 from supervisor.errors import UsageError
 
@@ -22,8 +22,8 @@ def watch(given: dict[str, list[str]], environ: dict[str, str], pids: list[int])
     for pid in pids:
         if not os.path.isdir(f"/proc/{pid}"):
             raise UsageError(f"there is no process {pid}", hint="guard watch PID, with a pid that ps shows")
-    config = run.settle(given, environ, pids[0])
-    run.check_extras(config)
+    config = settling.settle(given, environ, pids[0])
+    settling.check_extras(config)
     init = pid1.Init(None, config)
     init.install()
     os.chdir("/")

@@ -10,7 +10,7 @@ import signal
 import time
 from typing import Any
 
-from supervisor import files, launch, ownprofile, pid1, retaining, run, sample, workers
+from supervisor import errors, files, launch, ownprofile, pid1, retaining, sample, settling, workers
 from supervisor.actions.task import command_line
 from supervisor.config import Config
 from supervisor.errors import GuardError, UsageError
@@ -103,8 +103,8 @@ def settle(given: dict[str, list[str]], environ: dict[str, str], mode: str, pid:
     """The Config of a mode: that of the environment it names, or the detected one's. Raises UsageError."""
     named = MODES[mode]
     if named == "critical":
-        return run.settle(given, environ, pid, mode=named)
-    return run.settle({**given, "env": [named]} if named else given, environ, pid)
+        return settling.settle(given, environ, pid, mode=named)
+    return settling.settle({**given, "env": [named]} if named else given, environ, pid)
 
 
 def of_command(
@@ -121,7 +121,7 @@ def of_command(
     What came out is told as soon as it is there. Raises GuardError only before the target started.
     """
     environment = launch.original_environment() if environ is None else launch.split_environment(environ)
-    config = settle(given, run.text_environment(environment), wish.mode)
+    config = settle(given, settling.text_environment(environment), wish.mode)
     config.heap_agent = wish.heap_agent(config.heap_agent)
     place = Place(config, wish.mode, command)
     try:
@@ -138,7 +138,7 @@ def of_command(
         session.begin(whole_life=wish.duration_s is None or bool(own.engine))
         session.follow_target()
     except Exception:  # no fault of guard's may take the target its init or change its exit code
-        run.tell_fault()
+        errors.tell_fault()
         pid1.serve(init)
     return init.code
 
@@ -170,7 +170,7 @@ def of_process(
     process = sample.read_process(pid)
     if process is None or process.state in ("Z", "X"):
         raise UsageError(f"there is no process {pid}", hint="guard profile --pid PID, with a pid that ps shows")
-    config = settle(given, run.text_environment(environment), wish.mode, pid)
+    config = settle(given, settling.text_environment(environment), wish.mode, pid)
     command = command_line(pid) or [process.name]
     place = Place(config, wish.mode, command)
     init = pid1.Init(None, config)

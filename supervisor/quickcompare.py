@@ -55,7 +55,7 @@ def start(arguments: Sequence[str], mask: Iterable[int]) -> None:
     import gc
     import os
 
-    from supervisor.errors import GuardError
+    from supervisor import errors
 
     try:
         wish = plain(arguments)
@@ -66,10 +66,8 @@ def start(arguments: Sequence[str], mask: Iterable[int]) -> None:
         from supervisor import comparing
 
         code = comparing.execute(wish, os.environ)
-    except GuardError as error:
-        from supervisor import run
-
-        run.fail(error)
+    except errors.GuardError as error:
+        errors.fail(error)
     except KeyboardInterrupt:
         code = 130
     os._exit(code)  # everything is written; there is nothing to tidy up

@@ -74,12 +74,12 @@ def _let_go(spec: dict[str, Any]) -> None:
     """
     if not spec.get("freeze") and signal.SIGUSR1 not in signal.sigpending():
         return
-    from supervisor import freeze, sample
+    from supervisor import sample, stops
 
-    stopped = freeze.await_stop(spec["pid"])
+    stopped = stops.await_stop(spec["pid"])
     process = sample.read_process(spec["pid"])
     if stopped and process is not None and process.start_ticks == spec.get("start_ticks"):
-        freeze.resume(process.pid)
+        stops.resume(process.pid)
 
 
 def _module(action: str) -> Any:

@@ -7,7 +7,7 @@ import signal
 import sys
 from typing import Any
 
-from supervisor import freeze, sample
+from supervisor import sample, stops
 from supervisor.actions import mappings, stacks
 from supervisor.actions.task import Task
 from supervisor.proc_tree import PAGE_BYTES
@@ -16,12 +16,12 @@ from supervisor.profilers import runner
 
 def is_frozen(task: Task) -> bool:
     """Whether the watcher stopped the process to have it read; waits for that stop."""
-    return bool(task.spec.get("freeze")) and freeze.await_stop(task.pid)
+    return bool(task.spec.get("freeze")) and stops.await_stop(task.pid)
 
 
 def go_on(task: Task) -> None:
     """Let it go on and tell the watcher (`workers.READ`)."""
-    freeze.resume(task.pid)
+    stops.resume(task.pid)
     task.spec["freeze"] = False
     sys.stdout.write("read\n")
     sys.stdout.flush()

@@ -16,7 +16,7 @@ import signal
 import time
 from typing import Any
 
-from supervisor import freeze
+from supervisor import stops
 from supervisor.actions import following, growth_report, mapped, stacks
 from supervisor.actions.ledger import STEP_BYTES, Ledger
 from supervisor.actions.task import Pass, Task
@@ -216,7 +216,7 @@ class Follower:
 
     def _frame(self) -> bool:
         """The watcher called for haste: whether it stopped the process, which is then written down as it stands."""
-        if not freeze.await_stop(self.task.pid):
+        if not stops.await_stop(self.task.pid):
             self.task.spec["freeze"] = False
             return False
         try:

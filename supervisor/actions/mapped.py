@@ -10,7 +10,7 @@ import signal
 import time
 from typing import Any
 
-from supervisor import freeze
+from supervisor import stops
 from supervisor.actions import following, growth_report, mappings, objects
 from supervisor.actions.ledger import ENOUGH_BYTES, Ledger
 from supervisor.actions.mappings import Sizes
@@ -160,7 +160,7 @@ class Mapped:
 
     def hurry(self) -> None:
         """The watcher called: it stops the process to have it read, or somebody else did."""
-        if not freeze.await_stop(self.task.pid):
+        if not stops.await_stop(self.task.pid):
             self.task.spec["freeze"] = False
             return
         try:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from supervisor import freeze, sample
+from supervisor import sample, stops
 from supervisor.actions import following, growth_report, mapped
 from supervisor.actions.ledger import Ledger
 from supervisor.actions.task import Pass, Task
@@ -194,7 +194,7 @@ class Follower:
     def _frozen(self) -> None:
         """The watcher called for haste: whom it stopped for that goes on, as it can't answer else."""
         self.task.spec["freeze"] = True  # until it is continued, whatever happens
-        if freeze.await_stop(self.task.pid):
+        if stops.await_stop(self.task.pid):
             began = time.monotonic()
             try:
                 if self._watch is not None:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from supervisor.commands import shared
+from supervisor.commands import options, shared
 
 OVERHEAD_EXAMPLE = "guard overhead -- python app.py"
 
@@ -26,7 +26,7 @@ def add(app: typer.Typer) -> None:
 
 
 def _overhead(
-    command: Annotated[list[str] | None, typer.Argument(metavar="-- COMMAND [ARG]...")] = None,
+    command: options.Command = None,
     modes: Annotated[
         str, typer.Option("--modes", metavar="LIST", help="Of watch, dev, prod, ci, critical; parted by commas.")
     ] = "watch,dev,prod,ci,critical",

@@ -16,7 +16,7 @@ import time
 from collections.abc import Collection
 from typing import Any, NoReturn
 
-from supervisor import cgroup, pid1, run
+from supervisor import cgroup, errors, pid1, settling
 from supervisor.config import Config
 from supervisor.log import Log, Stream
 from supervisor.oomd import listening, prekill, varlink
@@ -320,7 +320,7 @@ class Hook:
             prekill.take(asked, self._config, answer)
             code = 0
         except BaseException:
-            run.tell_fault()
+            errors.tell_fault()
         finally:
             os._exit(code)
 
@@ -362,7 +362,7 @@ def directory(given: str | None, environ: dict[str, str]) -> str:
 def serve(path: str, profiles_dir: str | None, deadline_s: float, growth_s: float, environ: dict[str, str]) -> None:
     """Be the hook until told to end. Raises GuardError before it listens."""
     given = {"profiles-dir": [directory(profiles_dir, environ)]}
-    config = run.settle(given, environ)
+    config = settling.settle(given, environ)
     if config.env_file:  # each kill's settings are read anew, from another directory
         given["env-file"] = [config.env_file]
     listeners = listening.inherited(environ)

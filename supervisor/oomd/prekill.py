@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from supervisor import cgroup, pid1, record, retaining, run, sample
+from supervisor import cgroup, pid1, record, retaining, sample, settling
 from supervisor.acting import Acting
 from supervisor.actions.task import command_line
 from supervisor.config import Config
@@ -203,7 +203,7 @@ def pythons(processes: list[Process]) -> list[Process]:
     for process in processes:
         if len(found) == _MOST_STACKS:
             break
-        if process.name != run.PROCESS_NAME.decode() and interpreter.look(process.pid) is not None:
+        if process.name != settling.PROCESS_NAME.decode() and interpreter.look(process.pid) is not None:
             found.append(process)
     return found
 
@@ -223,7 +223,7 @@ def take(asked: Asked, fallback: Config, answer: Callable[[str], None]) -> None:
         return
     living.sort(key=lambda process: -(process.rss_bytes or 0))
     try:
-        config = run.settle(asked.given, asked.environ, living[0].pid)
+        config = settling.settle(asked.given, asked.environ, living[0].pid)
     except GuardError:  # a threshold that this group's limit can't reach, for one: evidence is what counts
         config = fallback
     Prekill(asked, config, living, answer).take()

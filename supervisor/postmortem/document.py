@@ -11,10 +11,10 @@ from typing import Any
 
 from supervisor import evidence, files, limits, sooner
 from supervisor.evidence import Event, FlightSample, Item, Run, Suspect
+from supervisor.evidence.climb import Climb, grown, last_climb, living
 from supervisor.evidence.fields import number, text, whole
 from supervisor.model import STATES
 from supervisor.postmortem import holders
-from supervisor.postmortem.climb import Climb, grown, last_climb, living
 from supervisor.postmortem.ending import Known, Verdict, judge
 from supervisor.postmortem.kernel import Facts, ask
 from supervisor.shipping import ledger

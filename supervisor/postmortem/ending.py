@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from supervisor.evidence import Event, FlightSample, Run
+from supervisor.evidence.climb import living
 from supervisor.evidence.fields import text, whole
-from supervisor.postmortem.climb import living
 from supervisor.postmortem.kernel import Facts, OomKill
 from supervisor.quantities import human_bytes, human_duration, human_percent, signal_name
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from supervisor import freeze, sample
+from supervisor import sample, stops
 from supervisor.profilers.failure import Failure
 from supervisor.profilers.lent import Lent
 from supervisor.quantities import human_bytes
@@ -200,4 +200,4 @@ def quiet_environment() -> dict[str, str]:
 
 def left_stopped(pid: int, was_stopped: bool) -> bool:
     """After a profiler: continue the process when the profiler left it stopped. True when it had to be."""
-    return not was_stopped and sample.stopped(pid) and freeze.resume(pid)
+    return not was_stopped and sample.stopped(pid) and stops.resume(pid)

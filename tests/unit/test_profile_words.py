@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from supervisor import profiling
+from supervisor import profiled, profiling
 from supervisor.actions import cpu
-from supervisor.commands import profile
 
 
 def test_who_waited_is_not_told_that_it_ended_too_soon() -> None:
@@ -28,7 +27,7 @@ def test_a_profile_without_samples_says_why(samples: int, said: str) -> None:
     outcome: Any = SimpleNamespace(
         pid=7, results={"cpu-profile": result}, absent={}, files=[], moved="", output=None, failures=[]
     )
-    assert said in profile._text(outcome)
+    assert said in profiled.text(outcome)
 
 
 @pytest.mark.parametrize(

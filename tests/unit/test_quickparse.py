@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import io
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor import cli, quickparse
+from supervisor import cli, quickparse, run
 from supervisor.errors import UsageError
 from supervisor.settings import BY_NAME, SETTINGS
 
@@ -53,18 +52,15 @@ def typer_line(arguments: list[str]) -> quickparse.Line | None:
     """What typer and the checks behind it make of the line; None when it is refused."""
     seen: list[tuple[dict[str, list[str]], list[str]]] = []
 
-    def caught(values: dict[str, Any]) -> None:
-        seen.append(cli.parse_run(values))
-
-    original = cli.run.execute
-    cli.run.execute = lambda given, command, mask, environ: seen.append((given, command))  # type: ignore[assignment,misc,return-value]
+    original = run.execute
+    run.execute = lambda given, command, mask, environ: seen.append((given, command))  # type: ignore[assignment,misc,return-value]
     try:
         with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
             cli.app(args=["run", *arguments], prog_name="guard", standalone_mode=False)
     except (UsageError, Exception):
         return None
     finally:
-        cli.run.execute = original
+        run.execute = original
     return quickparse.Line(*seen[0]) if seen else None
 
 

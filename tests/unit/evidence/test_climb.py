@@ -7,7 +7,7 @@ import random
 import pytest
 
 from supervisor.evidence import FlightProcess, FlightSample
-from supervisor.postmortem.climb import grown, last_climb
+from supervisor.evidence.climb import grown, last_climb
 
 MB = 1_000_000
 
