@@ -19,13 +19,13 @@ from supervisor.errors import GuardError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from supervisor.analysis.folded import Counts
     from supervisor.ci import Annotation
 
 REPORTS = {".md": "Markdown", ".markdown": "Markdown", ".html": "HTML", ".htm": "HTML", ".json": "JSON"}
-EXAMPLE = "guard compare --baseline profiles/baseline.md --current latest --output reports/comparison.md"
+EXAMPLE = "guard compare profiles/baseline.md latest --output reports/comparison.md"
 _LARGE_BYTES = 2 << 20  # below it a second process takes longer than it saves
 _VERY_LARGE_BYTES = 64 << 20  # more than is remembered of what both sides have in common
 _HEAD_BYTES = 256 << 10
@@ -33,21 +33,24 @@ PER = ("auto", "run", "second", "share")
 
 
 class Wish:
-    """What the command line asks for; `fail_on` is a share (0.05 is 5 %)."""
+    """What the command line asks for; `fail_on` is a share (0.05 is 5 %).
+
+    `words` stand without an option: two are baseline and current, one is the current side. Raises UsageError.
+    """
 
     def __init__(
         self,
         baseline: list[str],
         current: list[str],
         *,
+        words: Sequence[str] = (),
         output: str | None = None,
         as_json: bool = False,
         fail_on: str | None = None,
         per: str = "auto",
         profiles_dir: str | None = None,
     ) -> None:
-        self.baseline = baseline
-        self.current = current
+        self.baseline, self.current = _sides(words, baseline, current)
         self.output = output
         self.as_json = as_json
         self.fail_on = limit(fail_on)
@@ -59,6 +62,24 @@ class Wish:
             raise UsageError(
                 f"--output {output}: its end names no format", why=f"it takes {', '.join(REPORTS)}", hint=EXAMPLE
             )
+
+
+def _sides(words: Sequence[str], baseline: list[str], current: list[str]) -> tuple[list[str], list[str]]:
+    if not words:
+        return baseline, current
+    if baseline or current:
+        raise UsageError(
+            f"{words[0][:80]!r} can't go together with {'--baseline' if baseline else '--current'}",
+            why="a profile without an option is the current one, of two the first is the baseline",
+            hint="guard compare BASELINE CURRENT   or   guard compare --baseline BASELINE --current CURRENT",
+        )
+    if len(words) > 2:
+        raise UsageError(
+            f"{len(words)} profiles were given",
+            why="without an option it takes two, the baseline and the current one",
+            hint="guard compare --baseline 'old/*.folded' --current 'new/*.folded'",
+        )
+    return list(words[:-1]), list(words[-1:])
 
 
 def suffix(path: str) -> str:
@@ -195,7 +216,7 @@ def _baseline(words: list[str], root: str, notes: list[str]) -> list[str]:
     if not os.path.exists(path):
         raise UsageError(
             f"there is no baseline {path}",
-            why="without --baseline that one is taken",
+            why="where none is named that one is taken",
             hint=f"guard profile --output {os.path.relpath(path)} -- COMMAND   makes it",
         )
     return [path]

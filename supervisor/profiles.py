@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 BASELINE = "baseline.md"
 _MOST_FILES = 20_000
-HINT = "guard profile -- COMMAND makes one; guard compare --baseline FILE --current FILE takes any"
+HINT = "guard profile -- COMMAND makes one; guard compare BASELINE CURRENT takes any"
 
 
 class Baseline:

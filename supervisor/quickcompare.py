@@ -22,6 +22,7 @@ _VALUES = {
 
 def plain(arguments: Sequence[str]) -> Wish | None:
     """The line behind `guard compare`, or None for what only typer should look at (help, an unknown option)."""
+    words: list[str] = []
     sides: dict[str, list[str]] = {"--baseline": [], "--current": []}
     values: dict[str, str] = {}
     as_json = False
@@ -31,6 +32,9 @@ def plain(arguments: Sequence[str]) -> Wish | None:
         position += 1
         if word == "--json":
             as_json = True
+            continue
+        if not word.startswith("-"):
+            words.append(word)
             continue
         option, equals, value = word.partition("=")
         if (option not in sides and option not in _VALUES) or (equals and not option.startswith("--")):
@@ -46,7 +50,7 @@ def plain(arguments: Sequence[str]) -> Wish | None:
             values[_VALUES[option]] = value
     from supervisor.comparing import Wish
 
-    return Wish(sides["--baseline"], sides["--current"], as_json=as_json, **values)
+    return Wish(sides["--baseline"], sides["--current"], words=words, as_json=as_json, **values)
 
 
 def start(arguments: Sequence[str], mask: Iterable[int]) -> None:

@@ -16,6 +16,14 @@ def add(app: typer.Typer) -> None:
 
     @app.command("compare", short_help="Compare two profiles: what became slower, what faster.")
     def _compare(
+        words: Annotated[
+            list[str] | None,
+            typer.Argument(
+                metavar="[BASELINE] CURRENT",
+                show_default=False,
+                help="The same, without options: two profiles, or one against the default baseline.",
+            ),
+        ] = None,
         baseline: Annotated[
             list[str] | None,
             typer.Option("--baseline", metavar="PROFILE", help=f"What it was: {_SIDE}. Default: profiles/baseline.md."),
@@ -46,7 +54,7 @@ def add(app: typer.Typer) -> None:
     ) -> None:
         """Compare profiles function by function: what became slower or faster, a score from 0 to 100.
 
-        Example: guard compare --baseline profiles/baseline.md --current latest --output reports/comparison.md
+        Example: guard compare profiles/baseline.md latest --output reports/comparison.md
         """
         import os
 
@@ -55,6 +63,7 @@ def add(app: typer.Typer) -> None:
         wish = comparing.Wish(
             baseline or [],
             current or [],
+            words=words or (),
             output=output,
             as_json=json_,
             fail_on=fail_on,

@@ -135,6 +135,17 @@ def test_the_defaults_are_the_baseline_and_the_newest(run_guard: Guard, place: P
     assert [each["path"].endswith("profiles/current.folded") for each in document["current"]] == [True]
 
 
+def test_profiles_without_an_option_are_the_baseline_and_the_current_one(run_guard: Guard, place: Path) -> None:
+    sides = ("profiles/baseline.folded", "profiles/current.folded")
+    assert run_guard("compare", *sides, cwd=place, env=CLEAN).stdout == compared(run_guard, place).stdout
+    (place / "profiles" / "baseline.md").write_bytes((FIXTURES / "bun.md").read_bytes())
+    document = json.loads(run_guard("compare", "--json", sides[0], cwd=place, env=CLEAN).stdout)
+    assert [os.path.basename(document[side][0]["path"]) for side in ("baseline", "current")] == [
+        "baseline.md",
+        "baseline.folded",
+    ]
+
+
 def test_real_formats_against_each_other(run_guard: Guard, place: Path) -> None:
     done = run_guard(
         "compare", "--baseline", FIXTURES / "pyspy.speedscope.json", "--current", FIXTURES / "pyspy.raw.txt", "--json",
@@ -157,6 +168,7 @@ def test_real_formats_against_each_other(run_guard: Guard, place: Path) -> None:
         (["--output", "app.py/x.md"], b"can't be written"),
         (["--per", "second"], b"how long was recorded"),
         (["--nope"], b"No such option"),
+        (["latest"], b"can't go together with --baseline"),
     ],
 )
 def test_bad_input_is_explained(run_guard: Guard, place: Path, options: list[str], words: bytes) -> None:

@@ -18,7 +18,19 @@ OPTIONS = st.sampled_from(["--baseline", "--current", "--output", "-o", "--fail-
 WORDS = st.one_of(
     st.tuples(OPTIONS, VALUES).map(list),
     st.tuples(OPTIONS, VALUES).map(lambda pair: ["=".join(pair)]),
-    st.sampled_from([["--json"], ["--help"], ["--unknown"], ["stray"], ["--baseline"], ["--base", "x"]]),
+    st.sampled_from(
+        [
+            ["--json"],
+            ["--help"],
+            ["--unknown"],
+            ["a.md"],
+            ["b c", "runs/"],
+            ["-"],
+            ["--"],
+            ["--baseline"],
+            ["--base", "x"],
+        ]
+    ),
 )
 
 
@@ -45,9 +57,25 @@ def test_both_parsers_agree(monkeypatch: pytest.MonkeyPatch, words: list[list[st
     assert outcome(seen[0]) == outcome(quick)
 
 
-@pytest.mark.parametrize("line", [["--help"], ["-h"], ["--baseline"], ["--nope"], ["x"], ["--json=1"], ["-ox.md"]])
+@pytest.mark.parametrize(
+    "line", [["--help"], ["-h"], ["--baseline"], ["--nope"], ["x", "--"], ["--json=1"], ["-ox.md"]]
+)
 def test_what_isnt_plain_is_left_to_typer(line: list[str]) -> None:
     assert quickcompare.plain(line) is None
+
+
+def test_two_words_are_baseline_and_current_and_one_is_the_current_side() -> None:
+    wishes = [quickcompare.plain(line) for line in (["a", "--json", "b"], ["b"], [])]
+    assert [(wish.baseline, wish.current) for wish in wishes if wish] == [(["a"], ["b"]), ([], ["b"]), ([], [])]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"), [(["a", "--current", "b"], "'a' can't go together with --current"), (["a"] * 3, "3 profiles")]
+)
+def test_words_that_name_no_two_sides_are_explained(line: list[str], words: str) -> None:
+    with pytest.raises(UsageError, match=words) as caught:
+        quickcompare.plain(line)
+    assert caught.value.why and caught.value.hint.startswith("guard compare ")
 
 
 @pytest.mark.parametrize("text", ["", "%", "-5", "1e3", "five", "5%%", "nan", "inf", "١", "9" * 50])
