@@ -14,7 +14,6 @@ from supervisor import asked, plan, triggers
 from supervisor.model import STATES, ActionEnded, Asked, Effect, Event, Probe, Process, Sample
 from supervisor.policy import (
     MIB,
-    QUIET_S,
     SHORTEST_WAIT_S,
     STEP_BYTES,
     Baseline,
@@ -88,11 +87,13 @@ def _moved(before: Baseline, rss_bytes: int, at_s: float) -> Baseline:
     """One sample on. The mark goes down with the RSS at once, so that what grows again after it gave back grows."""
     grew = rss_bytes >= before.mark_bytes + STEP_BYTES
     mark = rss_bytes if grew else min(before.mark_bytes, rss_bytes)
-    grew_s = at_s if grew else before.grew_s
-    constant_s = QUIET_BASELINE_S if at_s - grew_s >= QUIET_S else BASELINE_S
+    seen = replace(before, seen_s=at_s, last_bytes=rss_bytes, mark_bytes=mark)
+    if grew:
+        rhythm_s = at_s - before.grew_s if before.steps else 0.0
+        seen = replace(seen, grew_s=at_s, steps=before.steps + 1, rhythm_s=rhythm_s)
+    constant_s = QUIET_BASELINE_S if seen.quiet else BASELINE_S
     share = 1 - math.exp(-max(0.0, at_s - before.seen_s) / constant_s)
-    level = before.rss_bytes + (rss_bytes - before.rss_bytes) * share
-    return Baseline(level, at_s, rss_bytes, mark, grew_s)
+    return replace(seen, rss_bytes=before.rss_bytes + (rss_bytes - before.rss_bytes) * share)
 
 
 def _slope(state: State, sample: Sample) -> float:

@@ -29,8 +29,8 @@ class Place:
                 store.private_parent(place, config.profiles_dir)
                 root = files.open_directory(place, create=True)
                 try:
-                    self._lock_fd = files.open_below(root, (category, self.run), create=True)
-                    _lock(self._lock_fd)
+                    self.lock_fd = files.open_below(root, (category, self.run), create=True)
+                    _lock(self.lock_fd)
                     self.root_id = files.identity(os.fstat(root))
                 finally:
                     os.close(root)
@@ -59,7 +59,8 @@ class Place:
 
 
 def _lock(fd: int) -> None:
+    """Shared, as who asks tries for all of it and holds that for a moment (`retention`)."""
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_SH)
     except OSError:
         pass  # a file system without locks

@@ -8,13 +8,13 @@ from dataclasses import replace
 from supervisor.model import STATES, ActionEnded, Declined, Effect, EndLife, Event, Hurry, Process, Sample, Start, Stop
 from supervisor.policy import (
     MIB,
+    QUIET_S,
     SHORTEST_WAIT_S,
     Decision,
     Policy,
     State,
     growing_most,
     growth_bytes,
-    is_quiet,
 )
 from supervisor.quantities import human_bytes, human_duration
 from supervisor.triggers import Turn
@@ -183,7 +183,7 @@ def follow_growth(state: State, sample: Sample, policy: Policy, now_s: float, ef
         return state
     current = next((process for process in sample.processes if process.pid == state.growing), None)
     held = growth_bytes(current, state.baselines) if current is not None else 0.0
-    stopped = current is not None and is_quiet(current, state.baselines)
+    stopped = current is not None and _has_stopped(current, state)
     if growth_bytes(grower, state.baselines) <= (0.0 if stopped else 2 * max(held, 0.0)) + _SWITCH_BYTES:
         return state
     refused = state.spent.get("growth", 0) >= policy.max_actions
@@ -198,6 +198,13 @@ def follow_growth(state: State, sample: Sample, policy: Policy, now_s: float, ef
         start = Start("growth", state.name, grower.pid, reason, start_ticks=grower.start_ticks)
         state = replace(_spend(state, "growth", now_s), queue=(start, *state.queue))
     return state
+
+
+def _has_stopped(process: Process, state: State) -> bool:
+    """Whether it takes nothing any more; for longer, the more was spent, as processes may grow in turns."""
+    baseline = state.baselines.get(process.identity)
+    patience_s = QUIET_S * 2 ** max(0, state.spent.get("growth", 0) - 1)
+    return baseline is None or (baseline.quiet and baseline.quiet_s >= patience_s)
 
 
 def _begin_anew(

@@ -13,6 +13,7 @@ MIB = 1 << 20
 SHORTEST_WAIT_S = 0.1
 # Who took nothing for so long has stopped growing; and what is taking: a step that no bookkeeping makes.
 QUIET_S = 5.0
+_SLOWEST_S = 120.0
 STEP_BYTES = 256 << 10
 
 
@@ -55,18 +56,28 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """A process's slowly following RSS, its RSS when last seen, and when it last took a step up from its mark."""
+    """A process's slowly following RSS, its RSS when last seen, and when it last took a step up from its mark.
+
+    `rhythm_s`: between its last two steps, 0 before the second; a leak may take one a minute.
+    """
 
     rss_bytes: float
     seen_s: float
     last_bytes: int
     mark_bytes: int
     grew_s: float
+    steps: int = 0
+    rhythm_s: float = 0.0
+
+    @property
+    def quiet_s(self) -> float:
+        """For how long it has taken nothing."""
+        return self.seen_s - self.grew_s
 
     @property
     def quiet(self) -> bool:
-        """Whether it has stopped growing."""
-        return self.seen_s - self.grew_s >= QUIET_S
+        """Whether it has stopped growing, by its own rhythm."""
+        return self.quiet_s >= max(QUIET_S, min(2 * self.rhythm_s, _SLOWEST_S))
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,7 @@ def of_command(
         raise
     init = pid1.Init(target, config)
     init.install()
-    launch.let_go((*init.descriptors, *keep))
+    launch.let_go((*init.descriptors, place.lock_fd, *keep))
     session = _Session(init, config, wish, place, target.pid, command, tell, own)
     try:
         session.begin(whole_life=wish.duration_s is None or bool(own.engine))

@@ -56,11 +56,11 @@ def prune(
         root=root,
         dry_run=dry_run,
         removed=tuple((run, sizes[run]) for run in gone),
-        not_removed=tuple(run for run in chosen if run not in set(gone)),
+        not_removed=tuple(run for run in chosen if run not in {*gone, *place.busy}),
         kept=len(found) - len(gone),
         kept_bytes=sum(sizes.values()) - sum(sizes[run] for run in gone),
         profiles=sum(kept.profile for kept in found if kept.run not in set(gone)),
-        live=sum(kept.lives for kept in found),
+        live=sum(kept.lives or kept.run in place.busy for kept in found),
     )
 
 

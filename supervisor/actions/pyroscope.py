@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import calendar
 import json
 import os
-import time
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from supervisor import addresses, files, pyroscope
@@ -47,7 +46,7 @@ def _read(path: str) -> bytes:
 
 
 def _seconds(stamp: str) -> float:
-    return float(calendar.timegm(time.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ")))
+    return datetime.fromisoformat(stamp).timestamp()
 
 
 def _headers(environ: Mapping[str, str], url: str) -> dict[str, str]:

@@ -85,6 +85,7 @@ class Place:
         _take_turns(self._root)
         self._categories: dict[str, int] = {}
         self.failed = 0
+        self.busy: set[str] = set()  # who came to life, or is being shipped, since they were found
         for name in sorted(os.listdir(self._root)):
             try:
                 self._categories[name] = files.open_below(self._root, (name,))
@@ -117,14 +118,19 @@ class Place:
         """Whether a guard holds the lock of the run's record, or is about to: one without a record was just begun."""
         monitored = self._categories.get(MONITORED)
         held = locked(monitored, run) if monitored is not None else None
-        if held is not None:
-            return held
-        times = [_changed_at(fd, run) for fd in self._categories.values()]
-        return time.time() - max(times, default=0.0) < _BEGINNING_S
+        return held if held is not None else self._was_just_now(run)
 
     def _is_taken(self, run: str) -> bool:
-        """Whether a `guard profile` is at work: it holds its folder's lock."""
-        return any(_is_held(fd, run) for fd in self._categories.values())
+        """Whether a `guard profile` is at work: it holds its folder's lock. Without locks: whether it was just now."""
+        told = [held for fd in self._categories.values() if (held := _held(fd, run)) is not None]
+        return any(told) if told else self._was_just_now(run)
+
+    def _is_in_use(self, run: str) -> bool:
+        return any(_held(fd, run) for fd in self._categories.values())
+
+    def _was_just_now(self, run: str) -> bool:
+        times = [_changed_at(fd, run) for fd in self._categories.values()]
+        return time.time() - max(times, default=0.0) < _BEGINNING_S
 
     def _unshipped(self, run: str) -> bool:
         """Whether it was to be shipped, and not all of it is away."""
@@ -152,8 +158,9 @@ class Place:
 
     def remove(self, run: str) -> bool:
         """Remove a run that `survey` found dead from all categories; whether nothing of it is left."""
-        # Without a record by now somebody else is removing it, too.
-        if (MONITORED in self._categories and locked(self._categories[MONITORED], run)) or self._is_taken(run):
+        # Without a record by now somebody else is removing it, too. Its folder's lock: a profile, or one being shipped.
+        if (MONITORED in self._categories and locked(self._categories[MONITORED], run)) or self._is_in_use(run):
+            self.busy.add(run)
             return False
         gone = True
         for fd in self._categories.values():
@@ -234,16 +241,18 @@ def _size(directory: int, run: str) -> int:
     return total
 
 
-def _is_held(directory: int, run: str) -> bool:
-    """Whether somebody holds the folder's own lock."""
+def _held(directory: int, run: str) -> bool | None:
+    """Whether somebody holds the folder's own lock; None where that can't be told: no such folder, no locks."""
     try:
         folder = files.open_below(directory, (run,))
     except OSError:
-        return False
+        return None
     try:
-        fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         return True
+    except OSError:
+        return None
     finally:
         os.close(folder)
     return False

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.integration.driving import state_of
 from tests.integration.stepping import (
     FULL,
     SMALL,
@@ -23,7 +24,6 @@ from tests.integration.stepping import (
     grow_until_attributed,
     order,
     own,
-    state_of,
     tell,
     tracer_of,
 )
