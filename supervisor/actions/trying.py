@@ -52,20 +52,23 @@ class Samplers(Ways):
         super().__init__(names, "supervisor.profilers")
         self._subject = subject
         self._told = told
-        self._name = ""
+        self._given = ("", "")  # who records, or did last, which may fail again when no other could be had
 
     def next(self, failed: Failure | None = None) -> Engine:
         """The next one that can be had, after the one before failed. Raises Failure."""
-        note = "" if failed is None else f"{self._name} gave nothing ({failed.reason}: {failed.said[:_MOST_SAID]})"
+        self._now, name = self._given
+        note = "" if failed is None else f"{name} gave nothing ({failed.reason}: {failed.said[:_MOST_SAID]})"
         while True:
             kind: type[Engine] = super().next(failed)
             if note:
                 self._told(note)
-            self._name = kind.name
             try:
-                return self._made(kind)
+                made = self._made(kind)
             except Failure as failure:
                 failed = failure
+            else:
+                self._given = (self._now, kind.name)
+                return made
             # One without words is for others, and nobody misses it here.
             note = f"not by {kind.name}: {failed.said[:_MOST_SAID]} ({failed.reason})" if failed.said else ""
 

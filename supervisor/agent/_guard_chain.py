@@ -11,7 +11,7 @@ import sys
 from _functools import partial
 from _random import Random
 from itertools import chain as chained
-from itertools import compress, islice, repeat
+from itertools import compress, repeat
 from operator import is_, is_not, lt
 from time import monotonic, sleep
 
@@ -29,7 +29,7 @@ _STALL_S = 0.15
 _MOST_SITES = 3000
 _LOTS = Random()
 _STEP = 2.0**-20
-_MOST_TUPLES = 4
+_MOST_TUPLES = 2
 _OWN_LISTS = 2
 _FUNCTION = type(lambda: None)
 _FRAME = type(sys._getframe())
@@ -325,17 +325,18 @@ def traces(most_bytes: int, stopping: Callable[[], bool]) -> dict[str, Any]:
 def _referrers(one: Any) -> list[Any]:
     """Who refers to it; but no tuple that is still being built, which must have no second holder (see `counting`).
 
-    That one is known by this: nobody refers to it, but for the lists here. No other thread runs until it is let go.
+    That one is known by this: nobody refers to it, but for the lists here. No other thread runs until it is let go. Of
+    many the oldest are looked at, each by a walk over the whole heap: what a function that runs made is younger.
     """
     every: list[Any] = []
     kept: list[Any] = []
     tuples: list[Any] = []
     found = chained.from_iterable(map(gc.get_referrers, (one,)))
     others = compress(iter(every), map(is_not, map(type, iter(every)), repeat(tuple)))
-    exact = islice(compress(iter(every), map(is_, map(type, iter(every)), repeat(tuple))), _MOST_TUPLES)
+    exact = compress(iter(every), map(is_, map(type, iter(every)), repeat(tuple)))
     held = compress(iter(tuples), map(lt, repeat(_OWN_LISTS), map(len, map(gc.get_referrers, iter(tuples)))))
     counting._in_one_go(
         partial(every.extend, found), partial(kept.extend, others), partial(tuples.extend, exact),
-        partial(kept.extend, held), tuples.clear, every.clear,
+        partial(tuples.__delitem__, slice(None, -_MOST_TUPLES)), partial(kept.extend, held), tuples.clear, every.clear,
     )  # fmt: skip
     return kept

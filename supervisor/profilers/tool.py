@@ -59,8 +59,10 @@ class Tool:
         """As `runner.run`, which has the rest of the arguments. Raises Failure."""
         try:
             return runner.run(argv, deadline_s, **more)
-        except OSError as error:
+        except (FileNotFoundError, PermissionError) as error:
             raise self._missing(f"{argv[0]}: {error.strerror}") from error
+        except OSError as error:
+            raise Failure(f"{self.name}-failed", f"{argv[0]}: {error.strerror}", f"{self.name} --version") from error
 
     def explain(self, said: str, code: int, *, hung: bool, pid: int) -> Failure:
         """What a run that failed means, by its last words; its exit code seldom tells."""

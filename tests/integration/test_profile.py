@@ -20,6 +20,7 @@ import pytest
 from supervisor.analysis import folded
 from supervisor.analysis.block import read_block
 from tests.integration.conftest import GUARD, PATIENCE_S
+from tests.integration.driving import until
 
 pytestmark = pytest.mark.integration
 
@@ -160,6 +161,23 @@ def test_old_runs_make_room(profile: Callable[..., Profiling], tmp_path: Path) -
     run.wait_for_slice()
     assert run.end()[0] == 0
     assert [path.exists() for path in old] == [False, True]
+
+
+def test_a_profile_that_is_being_taken_is_left_alone_by_retention(run_guard: Guard, tmp_path: Path) -> None:
+    """Newer ones would push it out."""
+    profiles = tmp_path / "profiles"
+    environment = {**os.environ, "GUARD_PROFILES_DIR": str(profiles), "GUARD_ENV": "development"}
+    line = [*GUARD, "profile", "--cpu", "--", "sh", "-c", "echo ready; read line"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(line, cwd=tmp_path, env=environment, **pipes) as process:  # type: ignore[call-overload]
+        assert process.stdout.readline() == b"ready\n"
+        (live,) = (profiles / "development").iterdir()
+        until(lambda: os.readlink(f"/proc/{process.pid}/fd/0") == os.devnull, "guard holds what it was given")
+        (profiles / "development" / "20990101T000000Z-sh-1-abcd").mkdir()
+        told = json.loads(run_guard("prune", "--keep-runs", "1", "--json", env=environment).stdout)
+        assert told["live"] == 1 and told["kept"] == 1 and len(told["removed"]) == 1
+        assert live.exists()
+        process.stdin.close()
 
 
 def test_a_signal_reaches_the_command_and_the_profile_is_kept(profile: Callable[..., Profiling]) -> None:

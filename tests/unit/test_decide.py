@@ -262,6 +262,42 @@ def test_what_grows_again_after_it_gave_back_is_growing() -> None:
     assert baseline.quiet
 
 
+@pytest.mark.parametrize(
+    ("step_mb", "every_s", "interval_s"), [(0.2, 5, 5), (2, 20, 5), (5, 30, 5), (10, 60, 5), (0.3, 8, 1)]
+)
+def test_a_slow_leak_is_guilty_beside_a_large_process_that_is_still(
+    step_mb: float, every_s: int, interval_s: int
+) -> None:
+    """Its steps may be further apart than the samples."""
+    large, leak = process(11, 1000, name="large"), 12
+    at = range(0, 900, interval_s)
+    history = [reading(t, large, process(leak, 300 + step_mb * (t // every_s))) for t in at]
+    state, named = State(), []
+    for sample in history:
+        state = decide.decide(state, sample, POLICY, sample.at_s).state
+        culprit = decide.guilty(sample, state.baselines)
+        named.append(culprit is not None and culprit.pid == leak)
+    settled = named[len(named) // 2 :]
+    assert sum(settled) > 0.9 * len(settled)
+
+
+def test_growth_does_not_spend_its_budget_on_processes_that_grow_in_turns() -> None:
+    workers = [20, 21, 22, 23]
+
+    def at(t: int) -> Sample:
+        return reading(t, *[process(pid, 60 + 24 * ((t + 24 - 8 * place) // 32)) for place, pid in enumerate(workers)])
+
+    state, spent = State(), []
+    for t in range(120):
+        decision = decide.decide(state, at(t), POLICY, float(t))
+        state = decision.state
+        for effect in decision.effects:
+            if isinstance(effect, Stop):
+                state = decide.decide(state, ActionEnded("growth", state.growing or 0, "ok"), POLICY, float(t)).state
+        spent.append(state.spent.get("growth", 0))
+    assert spent[60] < POLICY.max_actions
+
+
 def test_one_action_at_a_time_beside_growth() -> None:
     up = [reading(t, process(rss_mb=500)) for t in (0, 5)]
     _, effects = play(*up, (6.0, ActionEnded("stacks", 10, "ok")), (9.0, ActionEnded("cpu-profile", 10, "ok")))

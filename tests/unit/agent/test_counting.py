@@ -117,6 +117,13 @@ print(counting.encoded({"asked": asked, "left": left, "more": counting.count() -
             "bytearray", "__main__.cache",
         ),
         (
+            "cache = {number: (bytearray(99), [number]) for number in range(500)}\n"
+            "def busy(all):\n  own = [(each[0], []) for each in all]\n  global found\n"
+            "  found = chains.chain('bytearray', 5.0, never)\n  return own\nown = busy(list(cache.values()))\n"
+            "chains.chain = lambda *rest: found",
+            "bytearray", "__main__.cache",
+        ),
+        (
             "from collections import deque\nqueue = deque(bytearray(99) for _ in range(500))",
             "bytearray", "__main__.queue",
         ),
