@@ -301,9 +301,10 @@ def previous_run(root: str, own: str, known: str | None = None) -> dict[str, Any
             return unreadable
         finally:
             os.close(fd)
-        if held is None:
-            return unreadable  # it may live, and its record is not its last word then
-        return record if isinstance(record, dict) else None
+        record = record if isinstance(record, dict) else None
+        if held is None and not (record or {}).get("outcome"):
+            continue  # it may live
+        return record
     return None
 
 

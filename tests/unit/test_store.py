@@ -115,7 +115,11 @@ def test_where_there_are_no_locks_each_who_asks_is_careful(tmp_path: Path, monke
     monitored = os.open(tmp_path / "monitored", os.O_RDONLY)
     assert retention.locked(monitored, run) is True
     os.close(monitored)
-    assert store.previous_run(str(tmp_path), "x") == {"run": run, "unreadable": True}
+    assert store.previous_run(str(tmp_path), "x") is None
+    record = tmp_path / "monitored" / run / "run.json"
+    record.write_text(json.dumps({"run": run, "outcome": "exited"}))
+    assert store.previous_run(str(tmp_path), "x") == {"run": run, "outcome": "exited"}
+    record.write_text(json.dumps({"run": run, "outcome": None}))
     assert not evidence.read(str(tmp_path / "monitored" / run)).lives
 
 
