@@ -372,6 +372,8 @@ def sentence(found: Comparison, share: float | None, fails: list[str]) -> str:
     if share is None:
         return said
     what = f"{len(fails)} past {share * 100:g} %: failed" if fails else f"none past {share * 100:g} %"
+    if not found.total_judged:
+        what += f" among functions, and the total could not be held against it: {found.total_unjudged}"
     return f"{said}; {what}"
 
 

@@ -72,7 +72,7 @@ def chosen(word: str, root: str, baseline: Baseline | None = None, notes: list[s
         if not found:
             raise UsageError(f"no profile is named like {word}", hint=HINT)
         return found
-    runs = _run(word, root, memory)
+    runs = _run(word, root, memory, notes)
     if runs is not None:
         return runs
     raise UsageError(
@@ -127,7 +127,7 @@ def _age(path: str) -> int:
         return 0
 
 
-def _run(word: str, root: str, memory: bool) -> list[str] | None:
+def _run(word: str, root: str, memory: bool, notes: list[str]) -> list[str] | None:
     """The profiles of a run by its id or a unique beginning of it; None where there is no such run."""
     if "/" in word or not word:
         return None
@@ -145,7 +145,7 @@ def _run(word: str, root: str, memory: bool) -> list[str] | None:
         some = ", ".join(sorted(folders)[:4])
         raise UsageError(f"{word} is the beginning of {len(folders)} runs", why=some, hint="guard runs")
     ((run, places),) = folders.items()
-    found = [path for place in sorted(places) for path in _in_directory(place, [])]
+    found = [path for place in sorted(places) for path in _in_directory(place, notes)]
     if not found:
         raise UsageError(f"the run {run} left no profile", hint="guard profile -- COMMAND makes one")
     return _of_kind(found, memory)
@@ -182,22 +182,39 @@ def _is_exact(word: str) -> bool:
 def _one_each(files: list[str], notes: list[str]) -> list[str]:
     """Of the files of one profile the one that says most: folded stacks, else by the order of suffixes.
 
-    Text that is no profile (a README, a report) is left out, and told to `notes`.
+    Text that is no profile (a README, a report) is left out, and told to `notes`; so is what may be a profile of its
+    own: another thread's, and of names that guard didn't give the files that differ in their suffix only.
     """
     groups: dict[str, list[tuple[bool, int, str]]] = {}
+    named_so: dict[str, glance.Named] = {}
     for path in files:
         rank = next((index for index, suffix in enumerate(_ORDER) if path.endswith(suffix)), len(_ORDER))
-        named = glance.Named(path)
+        named = named_so[path] = glance.Named(path)
         groups.setdefault(named.key, []).append((not named.main, rank, path))
-    found, others = [], []
+    found: list[str] = []
+    others: list[str] = []
+    apart: list[str] = []
+    alike: list[str] = []
     for group in groups.values():
+        taken = False
         for _, _, path in sorted(group):
-            if glance.is_profile(path):
-                found.append(path)
-                break
-            others.append(path)
+            named = named_so[path]
+            if taken and named.guards:
+                apart += [path] if named.apart else []
+            elif not glance.is_profile(path):
+                others += [] if taken else [path]
+            else:
+                (alike if taken else found).append(path)
+                taken = True
     if found and others:
         notes.append(f"{len(others)} files that are no profiles are left out, {others[0]} first.")
+    if apart:
+        notes.append(f"{len(apart)} files of other threads and processes are left out, {apart[0]} first.")
+    if alike:
+        notes.append(
+            f"{len(alike)} files are taken for other forms of profiles that are read, by their names, and left out, "
+            f"{alike[0]} first."
+        )
     return found
 
 

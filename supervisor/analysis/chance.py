@@ -52,6 +52,7 @@ def unexplained(found: Comparison, sides: tuple[Side, Side], common: noise.Commo
     if abs(common.log_factor) < max(0.05, 4 * common.error) or abs(total - common.log_factor) > 0.5 * abs(total):
         return False
     found.total_judged = False
+    found.total_unjudged = "no profile says its rate"
     found.notes.append(
         f"Nearly all functions differ by the factor {math.exp(common.log_factor):.2f}, as another rate or a longer "
         "recording would have it, and no profile says its rate: scaled by it. The change in total time can't be told."

@@ -34,6 +34,7 @@ def compare(
     `per` is `auto`, `run`, `second` or `share`. Raises ValueError for kinds that can't be compared.
     """
     found, sides = basis(baseline, current, per)
+    baseline, current = found.sides
     before, after = sides
     pairs = pairs_of(baseline, current, stacks)
     found.rows = [pair.row for pair in pairs]

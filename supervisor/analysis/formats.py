@@ -89,8 +89,10 @@ def read(path: str, *, keep: bool = False, shared: Shared | None = None) -> Read
             raise
     found.origin = path
     facts = facts_beside(path)
-    if facts:
-        apply(found, facts)
+    if facts or found.told:
+        # Both tell the same of guard's Markdown; where they differ, its own block is surely this profile's.
+        apply(found, facts | found.told)
+        found.told = {}
         _check_whole(found, facts)
     # However much a sample is said to weigh, there was one.
     found.weight_per_sample = min(found.weight_per_sample, max(1.0, float(found.total)))
@@ -373,7 +375,7 @@ def _from_markdown(data: bytes, start: str) -> Reading:
     found.unit = "bytes" if block["unit"] == "bytes" else "samples"
     seconds = block["seconds_per_sample"]
     found.seconds_per_weight = float(seconds) if _positive(seconds) else None
-    apply(found, {**block["data"], "kind": block["kind"]})
+    found.told = {**block["data"], "kind": block["kind"]}
     left_out = block.get("functions_left_out")
     if isinstance(left_out, int) and left_out > 0:
         found.notes.append(f"{left_out:,} light functions are not in the Markdown")

@@ -11,33 +11,54 @@ _HEAD_BYTES = 64 << 10
 _MOST_BYTES = 64 << 20
 _RUN_ROW = "\n| Run | "  # in the table at the top of guard's Markdown
 _MEMORY = ("-growth", "-heap-profile", "-heap")
+STATES = ("ok", "warning", "critical", "profiling")
+KINDS = ("cpu-profile", "heap-profile", "growth", "stacks", "snapshot")
 
 
 class Named:
-    """A path's parts: `key` is the same for all files of one profile, `main` false for another thread's or process's.
+    """A path's parts: `key` is the same for all files of one profile, `main` false for what the runtime itself wrote.
 
-    Of guard's names (`NNN-state-kind`) the key has neither `.bun` nor `-PID-TID`, which files have that the runtime
-    itself wrote.
+    Of guard's names (`NNN-state-kind`) the key has neither `.bun` nor `-PID-TID`, which such files have; `apart` tells
+    those of another thread or process, which have the latter.
     """
 
-    __slots__ = ("key", "main")
+    __slots__ = ("apart", "guards", "key", "main")
 
     def __init__(self, path: str) -> None:
         self.key = formats.stem(path)
-        self.main = True
-        if not is_guards(self.key):
-            return
-        if self.key.endswith(".bun"):
-            self.key, self.main = self.key[:-4], False
-        words = self.key.rsplit("-", 2)
-        if len(words) == 3 and words[1].isdigit() and words[2].isdigit():
-            self.key, self.main = words[0], False
+        behind = _behind_kind(path)
+        self.guards = behind is not None
+        self.main, self.apart = True, False
+        if behind and self.key.endswith(".bun"):
+            self.key, behind, self.main = self.key[:-4], behind[:-4], False
+        if behind and _is_apart(behind):
+            self.key, self.main, self.apart = self.key[: -len(behind)], False, True
 
 
 def is_guards(path: str) -> bool:
     """Whether a file's name is one of those that guard gives to evidence: `001-profiling-cpu-profile.md`."""
-    number, _, rest = os.path.basename(path).partition("-")
-    return len(number) >= 3 and number.isdigit() and "-" in rest
+    return _behind_kind(path) is not None
+
+
+def _behind_kind(path: str) -> str | None:
+    """What stands between the kind in a name of guard's and its suffix: nothing, `.bun`, `-PID-TID`; None for others.
+
+    A name is guard's by a state and a kind that there are: `2026-11-24` and `100-bench-1-2` are somebody else's.
+    """
+    number, _, rest = os.path.basename(formats.stem(path)).partition("-")
+    state, _, rest = rest.partition("-")
+    if len(number) < 3 or not number.isascii() or not number.isdigit() or state not in STATES:
+        return None
+    for kind in KINDS:
+        behind = rest[len(kind) :]
+        if rest.startswith(kind) and (behind[:1] in ("", ".") or _is_apart(behind.partition(".")[0])):
+            return behind
+    return None
+
+
+def _is_apart(behind: str) -> bool:
+    words = behind.split("-")
+    return len(words) == 3 and not words[0] and all(word.isascii() and word.isdigit() for word in words[1:])
 
 
 def is_profile(path: str) -> bool:

@@ -76,6 +76,7 @@ class Comparison:
         self.rows: list[Row] = []
         self.total = Figure(0.0, 0.0)
         self.total_judged = True
+        self.total_unjudged = ""  # why it isn't
         self.verdict = UNCHANGED
         self.score = 100.0
         self.method = ""

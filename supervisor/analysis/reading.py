@@ -37,6 +37,7 @@ class Reading:
     `inflation` is by how much samples in a row are less worth than as many independent ones, 1.0 where their order
     isn't known. `seconds` is how long was recorded, `whole` whether that was the command's whole life; None: not
     known. `run` is the guard run that made it, `library_frames` whether it kept the frames of libraries.
+    `told` is what the file itself has of guard's facts, until they are applied.
     `own` are the functions as they weigh without library frames, where the format has no stacks but tells that.
     `stacks` are there where the format has them and they were asked for; `stacks_left_out` counts those
     beyond the memory for them.
@@ -57,6 +58,7 @@ class Reading:
         "seconds_per_weight",
         "stacks",
         "stacks_left_out",
+        "told",
         "total",
         "unit",
         "weight_per_sample",
@@ -82,6 +84,7 @@ class Reading:
         self.run: str | None = None
         self.library_frames: bool | None = None
         self.own: dict[Key, FunctionTotal] | None = None
+        self.told: dict[str, Any] = {}
 
     @property
     def samples(self) -> float:

@@ -75,7 +75,42 @@ class Pair:
         self.row: Row
 
 
+def of_one_life(
+    baseline: list[Reading], current: list[Reading], per: str
+) -> tuple[list[Reading], list[Reading], list[str]]:
+    """The profiles that can be compared by time, and what is to be told of those left out.
+
+    A few of a while among ones of a whole life (or the other way round) are left out, so that time can still be judged:
+    as long as at least half of each side stays. Else, and for anything but `auto`, all stay.
+    """
+    sides = (baseline, current)
+    everything = [*baseline, *current]
+    timed = {reading.seconds_per_weight is not None for reading in everything}
+    partial = {reading.whole is False for reading in everything}
+    if per != "auto" or len(partial) < 2 or len(timed) > 1 or any(reading.unit == "bytes" for reading in everything):
+        return baseline, current, []
+    for a_while in (False, True):
+        kept = [[each for each in side if (each.whole is False) is a_while] for side in sides]
+        enough = all(2 * len(some) >= len(side) for some, side in zip(kept, sides, strict=True))
+        if enough and (not a_while or all(each.seconds for some in kept for each in some)):
+            notes = []
+            for name, some, side in zip(("baseline", "current"), kept, sides, strict=True):
+                left = [each for each in side if each not in some]
+                if left:
+                    those = "are of a while of a running process, unlike the others"
+                    if a_while:
+                        those = "aren't of a while of a running process, as the others are"
+                    notes.append(
+                        f"{len(left)} of the {len(side)} {name} profiles {those}: left out, {left[0].origin} first."
+                    )
+                if side[0] in left:
+                    notes += side[0].notes  # what was said of the whole side stands there
+            return kept[0], kept[1], notes
+    return baseline, current, []
+
+
 def basis(baseline: list[Reading], current: list[Reading], per: str) -> tuple[Comparison, tuple[Side, Side]]:
+    baseline, current, notes = of_one_life(baseline, current, per)
     everything = [*baseline, *current]
     memory = {reading.unit == "bytes" for reading in everything}
     if len(memory) > 1:
@@ -84,9 +119,9 @@ def basis(baseline: list[Reading], current: list[Reading], per: str) -> tuple[Co
     timed = all(reading.seconds_per_weight is not None for reading in everything)
     any_timed = any(reading.seconds_per_weight is not None for reading in everything)
     windows = all(reading.whole is False and reading.seconds for reading in everything)
-    notes = []
     unit = "bytes" if True in memory else "s" if timed else "samples"
     chosen = per
+    unjudged = "compared are shares" if per == "share" else ""
     if per == "auto":
         chosen = "run"
         if windows:
@@ -94,9 +129,11 @@ def basis(baseline: list[Reading], current: list[Reading], per: str) -> tuple[Co
             notes.append("All profiles are of a while of a running process: compared is time per second of recording.")
         elif any_timed and not timed:
             chosen = "share"
+            unjudged = "not every profile says how long a sample is"
             notes.append("Not every profile says how long a sample is: compared are shares of each profile's whole.")
         elif unit != "bytes" and any(reading.whole is False for reading in everything):
             chosen = "share"
+            unjudged = "some profiles are of a while, others of a whole life or don't say"
             notes.append(
                 "Some profiles are of a while of a running process and others of a whole life, or don't say: "
                 "compared are shares of each profile's whole."
@@ -122,6 +159,7 @@ def basis(baseline: list[Reading], current: list[Reading], per: str) -> tuple[Co
         sides.append(Side(readings, values))
     found = Comparison((baseline, current), unit, chosen)
     found.notes = notes
+    found.total_unjudged = unjudged
     _tell_rates(found, timed, any_timed)
     return found, (sides[0], sides[1])
 

@@ -141,6 +141,31 @@ def test_a_fault_of_guards_own_is_one_line_and_no_regression(tmp_path: Path, mon
     assert "ZeroDivisionError in test_comparing.py:" in caught.value.lines()[0]
 
 
+def test_a_total_that_can_not_be_held_against_the_limit_is_told_on_the_line(tmp_path: Path) -> None:
+    meta = '{"kind": "cpu-profile", "used_rate_hz": 100, "seconds": 60, "whole": %s}'
+    for name, factor, whole in (("a", 1, "true"), ("b", 2, "false"), ("c", 1, "true")):
+        (tmp_path / f"{name}.folded").write_text(f"main;work {4000 * factor}\nmain;rest {4000 * factor}\n")
+        (tmp_path / f"{name}.meta.json").write_text(meta % whole)
+    found, fails = compared(tmp_path / "a.folded", tmp_path / "b.folded")
+    assert fails == [] and found.verdict == UNCHANGED  # so the exit code is 0
+    assert comparing.sentence(found, 0.05, fails).endswith(
+        "; none past 5 % among functions, and the total could not be held against it: some profiles are of a while, "
+        "others of a whole life or don't say"
+    )
+    assert "could not be held" not in comparing.sentence(found, None, fails)
+    found, fails = compared(tmp_path / "a.folded", tmp_path / "c.folded")
+    assert comparing.sentence(found, 0.05, fails).endswith("; none past 5 %")
+    for name in "ab":
+        (tmp_path / f"{name}.meta.json").unlink()
+    (tmp_path / "b.folded").write_text("".join(f"main;f{n} 9000\n" for n in range(6)))
+    (tmp_path / "a.folded").write_text("".join(f"main;f{n} 4000\n" for n in range(6)))
+    found, fails = compared(tmp_path / "a.folded", tmp_path / "b.folded")
+    assert comparing.sentence(found, 0.05, fails).endswith("held against it: no profile says its rate")
+    wish = comparing.Wish([str(tmp_path / "a.folded")], [str(tmp_path / "b.folded")], per="share")
+    found = comparing.run(wish, {})
+    assert comparing.sentence(found, 0.05, []).endswith("held against it: compared are shares")
+
+
 def test_a_files_name_moves_no_cursor() -> None:
     error = UsageError("\x1b[2Ja\u202eb\u00e9\udcff.md can't be read", why="a\nb")
     assert error.lines() == ["guard: \\x1b[2Ja\\u202eb\u00e9\\udcff.md can't be read: a\\x0ab"]

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from supervisor import profiles
-from supervisor.analysis import markdown
+from supervisor import model, profiles
+from supervisor.actions import ways
+from supervisor.analysis import glance, markdown
 from supervisor.errors import UsageError
 
 RUN = "20261124T111644Z-app-4242-ab12"
@@ -24,7 +25,7 @@ def put(path: Path, at: int = 1000, text: str = "main 5\n") -> str:
 
 def whole_run(root: Path) -> Path:
     folder = root / "development" / RUN
-    for name in ("001-cpu-cpu-profile", "002-warning-growth"):
+    for name in ("001-profiling-cpu-profile", "002-warning-growth"):
         for suffix in (".folded", ".md", ".speedscope.json", ".svg", ".meta.json"):
             put(folder / (name + suffix))
     return folder
@@ -37,7 +38,7 @@ def test_a_file_is_itself(tmp_path: Path) -> None:
 
 def test_a_directory_is_one_file_a_profile_and_cpu_before_memory(tmp_path: Path) -> None:
     folder = whole_run(tmp_path)
-    expected = [str(folder / "001-cpu-cpu-profile.folded")]
+    expected = [str(folder / "001-profiling-cpu-profile.folded")]
     assert profiles.chosen(str(tmp_path), "nowhere") == expected
     assert profiles.chosen(str(folder), "nowhere") == expected
 
@@ -68,12 +69,12 @@ def test_a_glob_with_and_without_its_suffix(tmp_path: Path) -> None:
 @pytest.mark.parametrize("word", [RUN, RUN[:12], RUN[:-3]])
 def test_a_run_by_its_id(tmp_path: Path, word: str) -> None:
     folder = whole_run(tmp_path)
-    assert profiles.chosen(word, str(tmp_path)) == [str(folder / "001-cpu-cpu-profile.folded")]
+    assert profiles.chosen(word, str(tmp_path)) == [str(folder / "001-profiling-cpu-profile.folded")]
 
 
 def test_the_beginning_of_two_runs_is_neither(tmp_path: Path) -> None:
     for end in ("ab12", "cd34"):
-        put(tmp_path / "ci" / (RUN[:-4] + end) / "001-cpu-cpu-profile.folded")
+        put(tmp_path / "ci" / (RUN[:-4] + end) / "001-profiling-cpu-profile.folded")
     with pytest.raises(UsageError, match="the beginning of 2 runs"):
         profiles.chosen(RUN[:-4], str(tmp_path))
 
@@ -85,8 +86,8 @@ def test_a_run_without_a_profile(tmp_path: Path) -> None:
 
 
 def test_the_newest_is_the_newest_and_not_the_baseline(tmp_path: Path) -> None:
-    old = put(tmp_path / "ci" / "a" / "001-cpu-cpu-profile.folded", at=1000)
-    new = put(tmp_path / "development" / "b" / "001-cpu-cpu-profile.folded", at=2000)
+    old = put(tmp_path / "ci" / "a" / "001-profiling-cpu-profile.folded", at=1000)
+    new = put(tmp_path / "development" / "b" / "001-profiling-cpu-profile.folded", at=2000)
     baseline = put(tmp_path / "baseline.md", at=3000)
     put(tmp_path / "baseline.folded", at=3000)
     put(Path(old), at=1000, text="old 5\n")
@@ -183,6 +184,56 @@ def test_what_a_worker_thread_or_bun_wrote_is_no_second_profile(tmp_path: Path) 
     assert profiles.chosen(RUN, str(tmp_path)) == [heap]
     others = [put(tmp_path / "mine" / f"{name}.cpuprofile") for name in ("a-1-2", "a")]
     assert profiles.chosen(str(tmp_path / "mine"), "nowhere") == others
+
+
+def test_names_by_date_or_number_are_a_profile_each(tmp_path: Path) -> None:
+    """Guard's names have a state and a kind that there are."""
+    dated = [put(tmp_path / f"2026-11-{day}.folded", at=day, text=f"main {day}\n") for day in (24, 25, 26, 27)]
+    notes: list[str] = []
+    assert profiles.chosen(str(tmp_path), "nowhere", notes=notes) == dated
+    assert profiles.chosen(f"{tmp_path}/2026*", "nowhere", notes=notes) == dated and notes == []
+    baseline = profiles.Baseline([dated[2]])
+    assert profiles.chosen("latest", str(tmp_path), baseline, notes) == [dated[3]] and notes == []
+    names = [
+        "100-bench-1-2",
+        "100-bench-1-3",
+        "100-ok-2-3",
+        "100-ok-growthy-2-3",
+        "100-ok-growth-2",
+        "20-ok-growth-1-2",
+    ]
+    numbered = sorted(put(tmp_path / "n" / f"{name}.folded") for name in names)
+    assert sorted(profiles.chosen(f"{tmp_path}/n/*", "nowhere")) == numbered
+    for path in numbered:
+        assert not glance.is_guards(path) and glance.run_of(path) is None
+
+
+def test_guards_names_have_every_state_and_kind() -> None:
+    assert glance.STATES == model.STATES
+    assert set(glance.KINDS) == {*ways.WAYS, "snapshot"} == {kind for kind in model.VERBS.values() if kind} | {"growth"}
+    for state in glance.STATES:
+        for kind in glance.KINDS:
+            for end in ("", ".md", "-21-1.folded", ".bun.md", "-21-1.bun.md"):
+                named = glance.Named(f"/p/001-{state}-{kind}{end}")
+                assert named.key == f"/p/001-{state}-{kind}" and named.guards
+                assert (named.main, named.apart) == (end in ("", ".md"), "-21-1" in end)
+
+
+def test_what_is_merged_away_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "production" / RUN
+    main = put(folder / "001-profiling-cpu-profile.folded")
+    thread = put(folder / "001-profiling-cpu-profile-21328-1.cpuprofile")
+    put(folder / "001-profiling-cpu-profile.speedscope.json")  # guard's own other form
+    for word in (RUN, str(folder)):
+        notes: list[str] = []
+        assert profiles.chosen(word, str(tmp_path), notes=notes) == [main]
+        assert notes == [f"1 files of other threads and processes are left out, {thread} first."]
+    mine = put(tmp_path / "mine" / "a.folded")
+    other = put(tmp_path / "mine" / "a.cpuprofile")
+    put(tmp_path / "mine" / "a.md", text="# What a is\n")
+    notes = []
+    assert profiles.chosen(str(tmp_path / "mine"), "nowhere", notes=notes) == [mine]
+    assert len(notes) == 1 and notes[0].startswith("1 files are taken for other forms") and other in notes[0]
 
 
 @pytest.mark.parametrize("word", ["nothing-there", "a/b/c", ""])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Sequence
 
@@ -355,6 +356,50 @@ def test_a_while_is_compared_with_a_whole_life_by_share() -> None:
         found = compare.compare(*sides)
         assert (found.per, found.verdict, found.total_judged) == ("share", UNCHANGED, False)
         assert any("of a while" in note for note in found.notes)
+
+
+def lives(factor: float, partial: int, *, number: int = 8) -> list[Reading]:
+    """Profiles that differ by up to 3 %, the last `partial` of them of a while only."""
+    found = []
+    for index in range(number):
+        wobble = factor * (1 + 0.03 * math.sin(index * 7.3 + factor))
+        weights = [(stack, round(weight * wobble)) for stack, weight in HANDLER]
+        found += called(*weights, whole=index < number - partial, seconds=100.0 * wobble)
+        found[-1].origin = f"{index}.folded"
+    return found
+
+
+def test_one_profile_of_a_while_among_many_hides_nothing() -> None:
+    """Left out and told, as long as half of a side stays."""
+    for before, after in ((0, 1), (1, 0), (1, 2), (0, 4)):
+        found = compare.compare(lives(1.0, before), lives(2.0, after))
+        assert (found.per, found.verdict, found.total_judged) == ("run", REGRESSION, True)
+        assert found.total_past(0.5) and found.total.relative == pytest.approx(1.0, abs=0.03)
+        assert [len(side) for side in found.sides] == [8 - before, 8 - after]
+        told = [note for note in found.notes if "left out" in note]
+        assert len(told) == bool(before) + bool(after)
+        if (before, after) == (0, 4):
+            expected = "4 of the 8 current profiles are of a while of a running process, unlike the others: left out, "
+            assert told == [expected + "4.folded first."]
+    found = compare.compare(lives(1.0, 7), lives(1.0, 8))
+    assert (found.per, found.total_judged) == ("second", True)  # the other way round
+    assert [len(side) for side in found.sides] == [7, 8] and any("left out, 0.folded" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 8), (8, 0), (0, 5), (8, 1), (1, 8)])
+def test_sides_that_differ_are_compared_by_share(before: int, after: int) -> None:
+    found = compare.compare(lives(1.0, before), lives(2.0, after))
+    assert (found.per, found.total_judged) == ("share", False)
+    assert [len(side) for side in found.sides] == [8, 8] and not any("left out" in note for note in found.notes)
+    assert "of a while" in found.total_unjudged
+
+
+def test_what_was_said_of_a_side_stays_when_its_first_profile_is_left_out() -> None:
+    side = lives(2.0, 1)[::-1]
+    side[0].notes.append("3 empty profiles of this side are left out.")
+    found = compare.compare(lives(1.0, 0), side)
+    assert found.per == "run" and side[0] not in found.sides[1]
+    assert "3 empty profiles of this side are left out." in found.notes
 
 
 def test_windows_are_compared_per_second() -> None:

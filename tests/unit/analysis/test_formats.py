@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from supervisor.actions import cpu_report
+from supervisor.actions.task import Task
 from supervisor.analysis import folded, formats, markdown, pprof, speedscope
 from supervisor.analysis.reading import FormatError, Reading
 
@@ -147,15 +149,15 @@ def test_rate_time_and_whole_come_along(tmp_path: Path) -> None:
 
 
 def test_the_meta_beside_a_profile_says_its_rate(tmp_path: Path) -> None:
-    path = tmp_path / "001-cpu-cpu-profile.folded"
+    path = tmp_path / "001-profiling-cpu-profile.folded"
     path.write_text(folded.render(COUNTS))
     assert formats.read(str(path)).seconds_per_weight is None
     facts = {"kind": "cpu-profile", "used_rate_hz": 250, "seconds": 4.5, "whole": False, "samples_taken": 50}
-    (tmp_path / "001-cpu-cpu-profile.meta.json").write_text(json.dumps(facts))
+    (tmp_path / "001-profiling-cpu-profile.meta.json").write_text(json.dumps(facts))
     found = formats.read(str(path))
     assert (found.seconds_per_weight, found.seconds, found.whole) == (0.004, 4.5, False)
     assert found.samples == 50  # the rest is scaled up
-    (tmp_path / "001-cpu-cpu-profile.meta.json").write_text("[]")
+    (tmp_path / "001-profiling-cpu-profile.meta.json").write_text("[]")
     assert formats.read(str(path)).seconds_per_weight is None
 
 
@@ -171,6 +173,26 @@ def test_a_sampler_that_fell_behind_is_made_up_for(tmp_path: Path) -> None:
             assert found.seconds_per_weight * found.weight_per_sample == pytest.approx(seconds)
             assert [note for note in found.notes if "took 70% of its samples" in note] == found.notes
             assert bool(found.notes) is bool(missed)
+
+
+def test_all_forms_of_a_profile_beside_their_meta_read_the_same_time(tmp_path: Path) -> None:
+    spec = {"action": "cpu-profile", "state": "profiling", "pid": 7, "name": "001-profiling-cpu-profile", "run": "r",
+            "reason": "guard profile", "directory": str(tmp_path)}  # fmt: skip
+    facts = {"engine": "py-spy", "asked_rate_hz": 100, "used_rate_hz": 100.0, "achieved_rate_hz": 50.0,
+             "rate_reason": "", "samples": 500, "samples_taken": 500, "samples_missed": 500, "errors": 0,
+             "seconds": 10.0, "whole": True,
+             "ended_early": None}  # fmt: skip
+    counts = {stack: 5 * weight for stack, weight in COUNTS.items()}
+    cpu_report.write(Task(spec), 7, counts, 100.0, facts, [])
+    for suffix in (".folded", ".md", ".speedscope.json", ".pb.gz"):
+        found = formats.read(str(tmp_path / f"001-profiling-cpu-profile{suffix}"))
+        assert found.seconds_per_weight is not None
+        assert found.total * found.seconds_per_weight == pytest.approx(10.0), suffix
+        assert [note for note in found.notes if "took 50% of its samples" in note] == found.notes, suffix
+        assert len(found.notes) == 1 and found.whole is True and found.run == "r"
+    (tmp_path / "001-profiling-cpu-profile.meta.json").unlink()
+    found = formats.read(str(tmp_path / "001-profiling-cpu-profile.md"))
+    assert found.seconds_per_weight == pytest.approx(0.02) and len(found.notes) == 1
 
 
 def test_folded_stacks_that_were_cut_are_told_by_their_meta(tmp_path: Path) -> None:
