@@ -21,7 +21,7 @@ from supervisor.actions import following, growth_report, mapped, stacks
 from supervisor.actions.ledger import STEP_BYTES, Ledger
 from supervisor.actions.task import Pass, Task
 from supervisor.analysis import folded
-from supervisor.profilers import faults, permission, runner
+from supervisor.profilers import faults, permission, runner, tracing
 from supervisor.profilers.failure import Failure
 from supervisor.profilers.syscalls import SyscallTrap
 from supervisor.profilers.traps import NoTrap, StopTrap, Trap
@@ -139,6 +139,7 @@ class Follower:
             if rss is None:
                 return
             if not self.ledger.due(rss, STEP_BYTES):
+                tracing.sweep()
                 if following.rest(self.task, _LOOK_S):
                     self.hurry(frozen=self._frame())
                 continue
@@ -153,7 +154,15 @@ class Follower:
                 self.hurry(frozen=self._frame())
 
     def _rest_until(self, due_s: float) -> bool:
-        """Sleep, but for looks at its mappings; True when the watcher calls for haste. Raises Interrupted."""
+        """Sleep, but for looks at its mappings; True when the watcher calls for haste. Raises Interrupted.
+
+        A thread that couldn't be let go yet is looked after, too.
+        """
+        while tracing.sweep() and due_s - time.monotonic() > _LOOK_S:
+            if following.rest(self.task, _LOOK_S):
+                return True
+            if self._read() is None:
+                return False
         while self.watch is not None and due_s - time.monotonic() > _WATCH_S:
             if following.rest(self.task, _WATCH_S):
                 return True
@@ -172,6 +181,7 @@ class Follower:
                     return
                 if self.ledger.due(rss, STEP_BYTES):
                     break
+                tracing.sweep()
                 time.sleep(_HASTE_LOOK_S)
             last = number + 1 == _HASTE_STACKS
             caught, _ = self._catch(trap, 0.1, frozen=frozen, finish=last)
@@ -286,7 +296,10 @@ class Follower:
             self.task.write(".folded", folded.render(ahead.counts))
 
     def _settle(self, caught: tuple[str, int] | None, seconds: float) -> bool:
-        """See whether what was touched stays; False when the process is gone."""
+        """See whether what was touched stays; False when the process is gone.
+
+        After `seconds` it is only waited for the thread to run: there is little processor then, and looks cost some.
+        """
         if caught is not None:
             self.ledger.caught(*caught)
         stays: bool | None = None
@@ -298,14 +311,16 @@ class Follower:
             if rss is None:
                 return False
             least = rss if least is None else min(least, rss)
+            tracing.sweep()
             past_s = time.monotonic() - began_s
-            over = past_s >= seconds and (past_s >= _MOST_SETTLES * seconds or self._has_run(seconds))
-            if caught is not None and (over or looks % 4 == 0):
+            waits = past_s >= seconds
+            over = waits and (past_s >= _MOST_SETTLES * seconds or self._has_run(seconds))
+            if caught is not None and (over or (looks % 4 == 0 and not waits)):
                 stays = self.trap.stays()
             if over or stays is False:
                 break
             looks += 1
-            time.sleep(min(0.002, seconds / 4))
+            time.sleep(seconds / 4 if waits else min(0.002, seconds / 4))
         if stays is False:
             self.ledger.discard()
         else:

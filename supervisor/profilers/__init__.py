@@ -8,7 +8,8 @@
 - `perf`, `go_cpu` with `gopprof`, `rbspy`, `dotnet` are a tool each. Which of all these samples a process: see
   `actions.ways`.
 - Growth: `faults` catches a thread at the page fault that takes memory (a perf event counts faults and sends a signal
-  that guard's tracer swallows), `syscalls` at the system call, where that is refused; `traps` chooses.
+  that guard's tracer swallows), `syscalls` at the system call, where that is refused; `tracing`
+  holds the thread and lets it go; `traps` is what they have in common.
 - Heap: `agent` asks what was prepared at launch, `remote` and `runtime` visit a 3.14+ that wasn't, `memray` attaches.
 - Node: `inspector` is a session with a running one (open, watch, let go), `node` tells what it lets in.
 - `lent`: reading what only the watcher may read; `runner` runs a tool, bounded in time and output; `tool`

@@ -3,10 +3,9 @@
 A stack taken some time after RSS grew names whatever runs then, which is the busy code again. So the thread is caught
 in the act: a perf software event counts its page faults, and on the n-th the kernel sends the thread a signal, which
 this tracer sees before the thread does and swallows. The thread stays stopped at the very instruction that touched
-new memory while its stack is read, and goes on as if nothing had been. When this process dies, the kernel detaches
-it: no thread is ever left stopped.
+new memory while its stack is read, and goes on as if nothing had been.
 
-Sources: perf_event_open(2), ptrace(2) (PTRACE_SEIZE), fcntl(2) (F_SETSIG, F_SETOWN_EX).
+Sources: perf_event_open(2), fcntl(2) (F_SETSIG, F_SETOWN_EX).
 """
 
 from __future__ import annotations
@@ -21,13 +20,8 @@ import struct
 import sys
 import time
 
-_SEIZE, _INTERRUPT, _LISTEN, _DETACH, _CONT = 0x4206, 0x4207, 0x4208, 17, 7
-_SYSCALL, _TRACESYSGOOD = 24, 1
-_TRACECLONE, _EVENT_CLONE = 8, 3
-_GETEVENTMSG, _GETSIGINFO = 0x4201, 0x4202
-SYSCALL_STOP = int(signal.SIGTRAP) | 0x80
-_WALL = 0x40000000
-_EVENT_STOP = 128
+from supervisor.profilers import tracing
+
 _PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
 _TYPE_SOFTWARE, _PAGE_FAULTS = 1, 2
 _SAMPLE_ADDRESS, _RECORD_SAMPLE = 1 << 3, 9
@@ -37,152 +31,13 @@ _ENABLE, _DISABLE = 0x2400, 0x2401
 _F_SETSIG, _F_SETOWN_EX, _F_OWNER_TID = 10, 15, 0
 # Its default action is to ignore it, so that one which slips through does nothing.
 _MARK = int(signal.SIGURG)
-MOST_THREADS = 256
 _FRAME = (1 << 55) - 1
 _BLOCK_BITS = 16
 _MOST_BLOCKS = 256
 _MOST_PASSED = 1000
 
-libc = ctypes.CDLL(None, use_errno=True)
-libc.ptrace.restype = ctypes.c_long
-libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
-libc.syscall.restype = ctypes.c_long
-
-
-def _ptrace(request: int, tid: int, data: int = 0) -> None:
-    """ptrace(2). Raises OSError."""
-    if libc.ptrace(request, tid, None, data or None) < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-
-
-def _sent_by_kernel(tid: int) -> bool:
-    """Whether the signal that a stopped thread is about to take comes from an event; Go sends itself the same one."""
-    place = ctypes.create_string_buffer(128)
-    if libc.ptrace(_GETSIGINFO, tid, None, ctypes.addressof(place)) < 0:
-        return True
-    return int(struct.unpack_from("=iii", place)[2]) > 0  # si_code: SI_TKILL and the like are negative or 0
-
-
-def threads(pid: int) -> list[int]:
-    """Thread ids of a process; empty when it is gone."""
-    try:
-        return [int(name) for name in os.listdir(f"/proc/{pid}/task")]
-    except OSError:
-        return []
-
-
-class Tracer:
-    """Seizes threads (they run on), sees their stops, and always lets them go again."""
-
-    def __init__(self, *, syscalls: bool = False, born: bool = False) -> None:
-        """`syscalls`: a thread that was stopped once stops at its system calls, too (signal SYSCALL_STOP).
-
-        `born`: threads that seized ones start are seized as well; the first stop of each, signal 0, shows in `poll`.
-        """
-        self._seized: dict[int, int] = {}  # tid -> signal to deliver on release, -1 while it runs
-        self._options = (_TRACESYSGOOD if syscalls else 0) | (_TRACECLONE if born else 0)
-        self._resume = _SYSCALL if syscalls else _CONT
-
-    def seize(self, tid: int) -> None:
-        """Become the tracer of a thread without stopping it. Raises OSError (EPERM, ESRCH)."""
-        _ptrace(_SEIZE, tid, self._options)
-        self._seized[tid] = -1
-
-    def poll(self) -> tuple[int, int] | None:
-        """(tid, signal) of a thread that stopped to take a signal, or None. Other stops are passed on."""
-        waiting = list(self._seized)
-        while waiting:
-            tid = waiting.pop()
-            if self._seized[tid] >= 0:
-                continue
-            try:
-                pid, status = os.waitpid(tid, os.WNOHANG | _WALL)
-            except ChildProcessError:
-                self._seized.pop(tid, None)
-                continue
-            if pid == 0:
-                continue
-            if not os.WIFSTOPPED(status):
-                self._seized.pop(tid, None)
-                continue
-            number, event = os.WSTOPSIG(status), status >> 16
-            if event == _EVENT_STOP and number != signal.SIGTRAP:
-                self._try(_LISTEN, tid)  # job control stopped it: it stays so
-            elif event == _EVENT_CLONE:
-                waiting += self._take_child(tid)  # its own stop may be there already
-                self._try(self._resume, tid)
-            elif event:
-                self._seized[tid] = 0
-                return tid, 0
-            elif number == SYSCALL_STOP:
-                self._seized[tid] = 0
-                return tid, number
-            else:
-                self._seized[tid] = number
-                return tid, number
-        return None
-
-    def next(self, deadline_s: float) -> tuple[int, int] | None:
-        """What `poll` gives, waited for until the deadline; for SIGCHLD, which the caller has blocked."""
-        while (stopped := self.poll()) is None:
-            left_s = deadline_s - time.monotonic()
-            if left_s <= 0:
-                return None
-            signal.sigtimedwait((signal.SIGCHLD,), left_s)
-        return stopped
-
-    def go_on(self, tid: int, number: int) -> None:
-        """Let a stopped thread run on, with this signal delivered (0: none)."""
-        self._seized[tid] = -1
-        self._try(self._resume, tid, number)
-
-    def interrupt(self, tid: int) -> None:
-        """Stop a seized thread; the stop shows in `poll`."""
-        self._try(_INTERRUPT, tid)
-
-    def release(self, swallow: int = 0) -> None:
-        """Detach from every thread; signals that wait at a stop are delivered, but for `swallow`."""
-        while self._seized:  # one that is just starting another adds to it
-            tid, known = self._seized.popitem()
-            waiting: int | None = known
-            if known < 0:
-                self._try(_INTERRUPT, tid)
-                waiting = self._settle(tid)
-            if waiting is not None:
-                self._try(_DETACH, tid, 0 if waiting == swallow else waiting)
-
-    def _settle(self, tid: int) -> int | None:
-        """Wait for the stop asked for; the signal to deliver, or None when the thread is gone."""
-        deadline = time.monotonic() + 1.0
-        while time.monotonic() < deadline:
-            try:
-                pid, status = os.waitpid(tid, os.WNOHANG | _WALL)
-            except ChildProcessError:
-                return None
-            if pid:
-                if not os.WIFSTOPPED(status):
-                    return None
-                if status >> 16 == _EVENT_CLONE:
-                    self._take_child(tid)
-                number = os.WSTOPSIG(status)
-                return 0 if status >> 16 or number == SYSCALL_STOP else number
-            time.sleep(0.0002)
-        return None
-
-    def _take_child(self, tid: int) -> list[int]:
-        """The thread that this one has just started: the kernel seized it already."""
-        child = ctypes.c_ulong()
-        if libc.ptrace(_GETEVENTMSG, tid, None, ctypes.addressof(child)) < 0 or child.value in self._seized:
-            return []
-        self._seized[child.value] = -1
-        return [child.value]
-
-    def _try(self, request: int, tid: int, data: int = 0) -> None:
-        try:
-            _ptrace(request, tid, data)
-        except OSError:
-            pass
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
 
 
 class FaultTrap:
@@ -200,7 +55,7 @@ class FaultTrap:
         self._caught = self._frame = 0  # the address, 0 when none is known; which page of the machine's is there
         self._temporary: dict[int, None] = {}  # blocks, oldest first
         self._events: dict[int, tuple[int, mmap.mmap]] = {}
-        self._tracer = Tracer(born=True)
+        self._tracer = tracing.Tracer(born=True)
         self._period = 1
         self._flags = _DISABLED | _EXCLUDE_HV
         try:
@@ -223,15 +78,29 @@ class FaultTrap:
             self._pagemap = -1
 
     def arm(self, period: int) -> None:
-        """Seize the threads and count their faults from 0; the `period`-th of one of them stops it."""
+        """Seize the threads and count their faults from 0; the `period`-th of one of them stops it.
+
+        A thread that is late, or that somebody else traces, is left out; with no other that is an OSError.
+        """
+        tracing.sweep()
         self._period = period
         self._arm_events(period)
+        failure: OSError | None = None
+        seized = False
         for tid, (fd, _) in list(self._events.items()):
+            if tracing.is_late(tid):
+                continue
             try:
                 self._tracer.seize(tid)
             except ProcessLookupError:
                 continue
+            except OSError as error:
+                failure = error
+                continue
+            seized = True
             fcntl.ioctl(fd, _ENABLE, 0)
+        if not seized and failure is not None:
+            raise failure
 
     def wait(self, timeout_s: float) -> int | None:
         """The thread that was stopped at a fault, or None. Signals of others' making are delivered as they come."""
@@ -240,7 +109,7 @@ class FaultTrap:
         self._caught = 0
         while (stopped := self._tracer.next(deadline_s)) is not None:
             tid, number = stopped
-            if number == _MARK and _sent_by_kernel(tid):
+            if number == _MARK and tracing.sent_by_kernel(tid):
                 address = self._address(tid)
                 if address >> _BLOCK_BITS not in self._temporary or passed >= _MOST_PASSED:
                     there, self._frame = self._page(address)
@@ -248,7 +117,7 @@ class FaultTrap:
                     return tid
                 passed += 1
                 number = 0
-            elif number == 0 and tid not in self._events and len(self._events) < MOST_THREADS:
+            elif number == 0 and tid not in self._events and len(self._events) < tracing.MOST_THREADS:
                 self._count(tid)
             self._tracer.go_on(tid, number)
         return None
@@ -298,7 +167,7 @@ class FaultTrap:
         self._tracer.release(swallow=_MARK)
 
     def _arm_events(self, period: int) -> None:
-        living = threads(self._pid)[:MOST_THREADS]
+        living = tracing.threads(self._pid)[: tracing.MOST_THREADS]
         for tid in [tid for tid in self._events if tid not in living]:
             fd, ring = self._events.pop(tid)
             ring.close()
@@ -344,7 +213,7 @@ class FaultTrap:
             )
             struct.pack_into("=I", attributes, 48, 1)  # wake up at every event
             buffer = (ctypes.c_char * 128).from_buffer(attributes)
-            fd = int(libc.syscall(number, buffer, tid, -1, -1, 8))  # 8: close on exec
+            fd = int(_libc.syscall(number, buffer, tid, -1, -1, 8))  # 8: close on exec
             if fd >= 0:
                 self._flags = flags
                 return fd

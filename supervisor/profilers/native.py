@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from supervisor.analysis import folded
-from supervisor.profilers import faults, kernel
+from supervisor.profilers import kernel, tracing
 from supervisor.profilers.elf import ELFError, Image
 
 MOST_FRAMES = 64
@@ -235,7 +235,7 @@ def threads(pid: int) -> list[dict[str, Any]]:
 
 def _add_frames(reader: Reader, thread: dict[str, Any]) -> None:
     """Raises OSError (ESRCH, EPERM)."""
-    tracer = faults.Tracer()
+    tracer = tracing.Tracer()
     tid = thread["os_thread_id"]
     tracer.seize(tid)
     try:
@@ -279,7 +279,7 @@ def registers(tid: int) -> dict[int, int]:
     buffer = ctypes.create_string_buffer(27 * 8)
     vector = struct.pack("@PN", ctypes.addressof(buffer), len(buffer))
     place = ctypes.create_string_buffer(vector, len(vector))
-    if faults.libc.ptrace(_GETREGSET, tid, _PRSTATUS, ctypes.addressof(place)) < 0:
+    if tracing.libc.ptrace(_GETREGSET, tid, _PRSTATUS, ctypes.addressof(place)) < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
     values = struct.unpack_from("<20Q", buffer)
@@ -306,7 +306,7 @@ def demangler() -> Demangle:
         if not found:
             return name
         text = ctypes.string_at(found).decode("utf-8", "backslashreplace")
-        faults.libc.free(ctypes.c_void_p(found))
+        tracing.libc.free(ctypes.c_void_p(found))
         return _RUST_HASH.sub("", text)
 
     return demangle

@@ -7,7 +7,7 @@ import time
 
 from supervisor import cgroup
 from supervisor.analysis import folded
-from supervisor.profilers import engine, faults, kernel, native, pace, perf, permission, recorder, runner
+from supervisor.profilers import engine, kernel, native, pace, perf, permission, recorder, runner, tracing
 from supervisor.profilers.failure import Failure, gone
 
 _STOP_S = 0.02
@@ -42,14 +42,15 @@ class Native(recorder.Engine):
     def record(self, pid: int, plan: pace.Plan, seconds: float, meter: recorder.Meter) -> recorder.Piece:
         """One slice. Raises Failure."""
         counts: folded.Counts = {}
-        tracer = faults.Tracer()
+        tracer = tracing.Tracer()
         began_s = now_s = time.monotonic()
         began_cpu_s = time.process_time()
         metered_s = ticks = errors = 0.0
         interrupted = cut = False
         refused: OSError | None = None
         while now_s - began_s < seconds and not (interrupted or cut):
-            running = [tid for tid in faults.threads(pid) if _runs(pid, tid)]
+            tracing.sweep()
+            running = [tid for tid in tracing.threads(pid) if _runs(pid, tid) and not tracing.is_late(tid)]
             if not running and not os.path.exists(f"/proc/{pid}"):
                 break
             for tid in running:
@@ -82,7 +83,7 @@ class Native(recorder.Engine):
         piece.late = ticks < 0.9 * plan.rate_hz * elapsed_s - 1
         return piece
 
-    def _stack(self, tracer: faults.Tracer, tid: int) -> str:
+    def _stack(self, tracer: tracing.Tracer, tid: int) -> str:
         """Raises OSError (ESRCH, EPERM)."""
         tracer.seize(tid)
         try:

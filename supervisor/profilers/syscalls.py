@@ -16,7 +16,7 @@ import platform
 import struct
 import time
 
-from supervisor.profilers import faults
+from supervisor.profilers import tracing
 
 _GET_SYSCALL_INFO = 0x420E
 _ENTRY, _EXIT = 1, 2
@@ -40,7 +40,7 @@ class SyscallTrap:
         if numbers is None:
             raise OSError(38, "not written for this processor")
         self._numbers = numbers
-        self._tracer = faults.Tracer(syscalls=True, born=True)
+        self._tracer = tracing.Tracer(syscalls=True, born=True)
         # By tid, until the call returns: the bytes that it asks for, and where, if it names a place.
         self._asked: dict[int, tuple[int, int | None]] = {}
         self._got: tuple[int, int] | None = None
@@ -53,11 +53,15 @@ class SyscallTrap:
 
     def arm(self, period: int) -> None:
         """Have the threads stop at their next system calls."""
+        tracing.sweep()
         self._asked.clear()
+        self._starting.clear()
         self._got = None
         failure: OSError | None = None
         seized = 0
-        for tid in faults.threads(self._pid)[: faults.MOST_THREADS]:
+        for tid in tracing.threads(self._pid)[: tracing.MOST_THREADS]:
+            if tracing.is_late(tid):
+                continue
             try:
                 self._tracer.seize(tid)
             except OSError as error:
@@ -73,7 +77,7 @@ class SyscallTrap:
         deadline_s = time.monotonic() + min(timeout_s, self.PATIENCE_S)
         while (stopped := self._tracer.next(deadline_s)) is not None:
             tid, number = stopped
-            if number == faults.SYSCALL_STOP:
+            if number == tracing.SYSCALL_STOP:
                 if self._takes_memory(tid):
                     return tid
                 number = 0
@@ -102,27 +106,34 @@ class SyscallTrap:
     def _takes_memory(self, tid: int) -> bool:
         """At a call's entry: what it asks for is noted. At its return: whether it got that."""
         buffer = ctypes.create_string_buffer(_INFO_BYTES)
-        if faults.libc.ptrace(_GET_SYSCALL_INFO, tid, _INFO_BYTES, ctypes.addressof(buffer)) <= 0:
+        if tracing.libc.ptrace(_GET_SYSCALL_INFO, tid, _INFO_BYTES, ctypes.addressof(buffer)) <= 0:
             return False
-        what = buffer.raw[0]
-        if what == _ENTRY:
-            call = struct.unpack_from("=7Q", buffer.raw, 24)
+        return self._note(tid, buffer.raw)
+
+    def _note(self, tid: int, info: bytes) -> bool:
+        """`info`: struct ptrace_syscall_info. Whether the thread has got memory."""
+        if info[0] not in (_ENTRY, _EXIT):
+            return False
+        # One that took a signal, or was let go in between, may not have been seen to return.
+        asked, stack_bytes = self._asked.pop(tid, None), self._starting.pop(tid, 0)
+        if info[0] == _ENTRY:
+            call = struct.unpack_from("=7Q", info, 24)
             size = self._size(*call)
             if size >= _LEAST_BYTES:
                 self._asked[tid] = size, (call[1] if call[0] == self._numbers[3] else None)
             elif call[0] == self._numbers[0] and call[4] & _MAP_STACK:
                 self._starting[tid] = call[2]
-        elif what == _EXIT and (size := self._starting.pop(tid, 0)):
-            (start,) = struct.unpack_from("=Q", buffer.raw, 24)
-            self._note_stack(start, size)
-        elif what == _EXIT and (asked := self._asked.pop(tid, None)) is not None:
+            return False
+        value, failed = struct.unpack_from("=QB", info, 24)
+        if failed:
+            return False
+        if stack_bytes:
+            self._note_stack(value, stack_bytes)
+        elif asked is not None:
             size, place = asked
-            value, failed = struct.unpack_from("=qB", buffer.raw, 24)
-            if not failed:
-                # brk returns the new end and is never taken back in part by what follows: nothing to look for.
-                at = value & (1 << 64) - 1 if place is None else place
-                self._got = None if size == _LEAST_BYTES else (at, size)
-                return True
+            # brk returns the new end and is never taken back in part by what follows: nothing to look for.
+            self._got = None if size == _LEAST_BYTES else (value if place is None else place, size)
+            return True
         return False
 
     def _size(self, number: int, *arguments: int) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from supervisor.profilers import faults
+from supervisor.profilers import tracing
 from supervisor.profilers.faults import FaultTrap
 from supervisor.profilers.syscalls import SyscallTrap
 from tests.integration.stepping import tracer_of
@@ -75,7 +75,7 @@ def test_who_is_born_after_the_trap_was_set_is_caught(
     caught = alive_before = 0
     while caught < CATCHES:
         assert alive_before < TURNS, "only threads that lived already were caught"
-        alive = faults.threads(target.pid)
+        alive = tracing.threads(target.pid)
         trap.arm(20)
         target.stdin.write("4\n")
         tid = another(trap, target.pid)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.profilers import faults, native
+from supervisor.profilers import faults, native, tracing
 from supervisor.profilers.elf import ELFError, Image
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="native stacks are read on x86-64 only")
@@ -140,7 +140,7 @@ def test_the_stack_of_a_process_that_waits() -> None:
         process.stdin.write(b"x")
         process.stdin.flush()
         assert os.read(process.stdout.fileno(), 1) == b"x"
-        tracer = faults.Tracer()
+        tracer = tracing.Tracer()
         try:
             tracer.seize(process.pid)
         except OSError as error:
