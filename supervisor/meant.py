@@ -10,7 +10,6 @@ import shlex
 import sys
 
 _SHELL = set("|&;<>()$`*\n")  # what a shell understands and guard doesn't
-_OPERATORS = set("|&;<>")
 _BUILTINS = frozenset(
     ("cd", "export", "alias", "ulimit", "umask", "set", "unset", "eval", "exec", "trap", "wait", "if", "for", "while",
      "until", "case", "{", ".", ":", "read", "shift")
@@ -124,8 +123,8 @@ def in_a_shell(left: list[str], right: list[str]) -> str:
 
 
 def operators(text: str) -> bool:
-    """Whether a line has words that only a shell understands: a pipe, a redirection, `&&`. Raises ValueError."""
-    parts = shlex.shlex(text, posix=True, punctuation_chars=True)
-    parts.whitespace_split = True
-    parts.commenters = ""
-    return any(set(part) <= _OPERATORS for part in parts if part)
+    """Whether a line has something, outside quotes, that only a shell understands: a pipe, a redirection, `&&`, `;`."""
+    import re
+
+    bare = re.sub(r"""'[^']*'|"(?:\\.|[^"\\])*"|\\.""", "x", text, flags=re.DOTALL)
+    return bool(set(bare) & set("|;<>")) or "&&" in bare or "&" in bare.split()

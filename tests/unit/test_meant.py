@@ -128,3 +128,11 @@ def test_init_writes_no_line_that_only_a_shell_understands(text: str) -> None:
 @pytest.mark.parametrize("text", ["a 'b|c' d;e".replace(";", "@"), "sh -c 'a | b'", "a --x=1 ./b:c %d #e"])
 def test_init_takes_words_whatever_they_hold(text: str) -> None:
     assert wish.command_of(text) == tuple(shlex.split(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["sh -c 'a | b; c'", 'sh -c "a; b > f"', "curl http://x/?a=1&b=2", "echo \\; '|' \">\"", "it\\'s", "a 'b\"|\"c'"],
+)
+def test_what_is_quoted_is_no_operator(text: str) -> None:
+    assert not meant.operators(text)
