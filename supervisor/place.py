@@ -59,8 +59,8 @@ class Place:
 
 
 def _lock(fd: int) -> None:
-    """Shared, as who asks tries for all of it and holds that for a moment (`retention`)."""
+    """As that of a run's record. Who asks (`store.lock_held`) holds it for a moment, which is waited for."""
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH)
+        fcntl.flock(fd, fcntl.LOCK_EX)
     except OSError:
         pass  # a file system without locks

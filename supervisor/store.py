@@ -309,7 +309,7 @@ def previous_run(root: str, own: str, known: str | None = None) -> dict[str, Any
 
 
 def lock_held(fd: int) -> bool | None:
-    """Whether a guard holds the lock of the run's record that is open here; None where the system doesn't tell.
+    """Whether a guard holds the lock of what is open here, a run's record or a folder; None where that isn't told.
 
     Asking takes a shared lock for a moment, which harms nobody.
     """

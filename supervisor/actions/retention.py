@@ -248,14 +248,9 @@ def _held(directory: int, run: str) -> bool | None:
     except OSError:
         return None
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return None
+        return lock_held(folder)
     finally:
         os.close(folder)
-    return False
 
 
 def locked(directory: int, run: str) -> bool | None:

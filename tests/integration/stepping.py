@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,21 @@ LARGE = ["--env", "development", "--warning", "150", "--critical", "200", "--pro
 
 def own(path: Path) -> list[folded.FunctionTotal]:
     return folded.own_functions(folded.parse(path.read_text().splitlines()))
+
+
+@contextmanager
+def traceable(program: str) -> Iterator[subprocess.Popen[str]]:
+    """A Python program that says `ready` and takes lines; SIGCHLD is blocked, as who traces it waits for that."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, "-c", program], text=True, bufsize=1, **pipes)  # type: ignore[call-overload]
+    try:
+        assert process.stdout.readline() == "ready\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def tracer_of(pid: int) -> int:

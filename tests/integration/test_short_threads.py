@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -12,7 +10,7 @@ import pytest
 from supervisor.profilers import tracing
 from supervisor.profilers.faults import FaultTrap
 from supervisor.profilers.syscalls import SyscallTrap
-from tests.integration.stepping import tracer_of
+from tests.integration.stepping import traceable, tracer_of
 
 pytestmark = pytest.mark.integration
 
@@ -36,16 +34,8 @@ TURNS = 10
 @pytest.fixture
 def target() -> Iterator[subprocess.Popen[str]]:
     """A program that starts so many threads, one after the other, as it is told."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM], text=True, bufsize=1, **pipes)  # type: ignore[call-overload]
-    try:
-        assert process.stdout.readline() == "ready\n"
+    with traceable(PROGRAM) as process:
         yield process
-    finally:
-        process.kill()
-        process.communicate()
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def trap_of(kind: type[FaultTrap] | type[SyscallTrap], pid: int) -> FaultTrap | SyscallTrap:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 
@@ -12,7 +10,7 @@ import pytest
 
 from supervisor.profilers.syscalls import SyscallTrap
 from tests.integration.driving import state_of
-from tests.integration.stepping import tracer_of
+from tests.integration.stepping import traceable, tracer_of
 
 pytestmark = pytest.mark.integration
 
@@ -33,16 +31,8 @@ for line in sys.stdin:
 @pytest.fixture
 def target() -> Iterator[subprocess.Popen[str]]:
     """A program that keeps or drops 8 MiB when told."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM], text=True, bufsize=1, **pipes)  # type: ignore[call-overload]
-    try:
-        assert process.stdout.readline() == "ready\n"
+    with traceable(PROGRAM) as process:
         yield process
-    finally:
-        process.kill()
-        process.communicate()
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def catch(trap: SyscallTrap, target: subprocess.Popen[str], word: str) -> int | None:
